@@ -1,0 +1,252 @@
+package storage
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Kinds of client, by where their code runs.
+const (
+	ClientWeb     = "web"     // a server: can keep a secret
+	ClientSPA     = "spa"     // a page: public, reads tokens in the browser
+	ClientNative  = "native"  // an app or a command line: public, loopback or private-use redirects
+	ClientMachine = "machine" // no person: client_credentials only
+)
+
+// Client is somebody's application. The JSON names of its metadata are those of RFC 7591 where it
+// has them.
+type Client struct {
+	ID         string         `json:"client_id"`
+	Source     string         `json:"source"` // admin, file, registration, cimd or preset
+	Version    int64          `json:"version"`
+	CreatedAt  time.Time      `json:"created_at"`
+	UpdatedAt  time.Time      `json:"updated_at"`
+	DisabledAt *time.Time     `json:"disabled_at,omitempty"`
+	Secrets    []ClientSecret `json:"secrets,omitempty"`
+	ClientMetadata
+}
+
+// ClientMetadata is what an operator, or a registration, says of a client.
+type ClientMetadata struct {
+	Name                    string          `json:"client_name"`
+	Type                    string          `json:"application_type"`
+	URI                     string          `json:"client_uri,omitempty"`
+	LogoURI                 string          `json:"logo_uri,omitempty"`
+	PolicyURI               string          `json:"policy_uri,omitempty"`
+	TosURI                  string          `json:"tos_uri,omitempty"`
+	RedirectURIs            []string        `json:"redirect_uris,omitempty"`
+	PostLogoutRedirectURIs  []string        `json:"post_logout_redirect_uris,omitempty"`
+	GrantTypes              []string        `json:"grant_types"`
+	Scopes                  []string        `json:"scopes"`
+	AuthMethod              string          `json:"token_endpoint_auth_method"` // client_secret_basic, client_secret_post, private_key_jwt or none
+	AuthSigningAlg          string          `json:"token_endpoint_auth_signing_alg,omitempty"`
+	JWKS                    json.RawMessage `json:"jwks,omitempty"`
+	IDTokenAlg              string          `json:"id_token_signed_response_alg"`
+	AccessTokenFormat       string          `json:"access_token_format"`                 // opaque or jwt (RFC 9068)
+	Resources               []string        `json:"resources,omitempty"`                 // resource indicators it may ask for (RFC 8707)
+	Audience                []string        `json:"audience,omitempty"`                  // resources it is, when it introspects tokens as an API
+	AllowedOrigins          []string        `json:"allowed_origins,omitempty"`           // CORS; the origins of its redirect URIs when empty
+	DefaultMaxAge           *int            `json:"default_max_age,omitempty"`           // seconds
+	RequireAuthTime         bool            `json:"require_auth_time,omitempty"`         //
+	SkipConsent             bool            `json:"skip_consent,omitempty"`              // first-party: the person is not asked
+	IDTokenClaims           bool            `json:"id_token_claims,omitempty"`           // scope claims stand in the ID token too
+	PKCEOptional            bool            `json:"pkce_optional,omitempty"`             // relaxation for confidential clients that cannot do it
+	LegacyAssertionAudience bool            `json:"legacy_assertion_audience,omitempty"` // relaxation of RFC 10070: the token endpoint URL as aud
+	KeepRefreshToken        bool            `json:"keep_refresh_token,omitempty"`        // confidential clients: no rotation
+	SessionRefresh          bool            `json:"session_refresh,omitempty"`           // a refresh token without offline_access, ending with the session
+	IntrospectAll           bool            `json:"introspect_all,omitempty"`            // may introspect every client's access tokens
+	Lifetimes               Lifetimes       `json:"lifetimes,omitzero"`
+}
+
+// Lifetimes are a client's own, in seconds; 0 means the provider's default.
+type Lifetimes struct {
+	Code        int `json:"code,omitempty"`
+	AccessToken int `json:"access_token,omitempty"`
+	IDToken     int `json:"id_token,omitempty"`
+	RefreshIdle int `json:"refresh_idle,omitempty"`
+	RefreshMax  int `json:"refresh_max,omitempty"`
+}
+
+// ClientSecret is one of a client's secrets. The secret is random (256 bits), so its SHA-256 is
+// all that is kept and all that is needed.
+type ClientSecret struct {
+	Hash      []byte     `json:"hash,omitempty"`
+	CreatedAt time.Time  `json:"created_at"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+}
+
+// Public says that the client cannot authenticate itself.
+func (c *Client) Public() bool { return c.AuthMethod == "none" }
+
+// SecretIs compares in constant time with every live secret of the client.
+func (c *Client) SecretIs(secret string, now time.Time) bool {
+	hash, ok := HashSecret(secret), 0
+	for _, s := range c.Secrets {
+		if s.ExpiresAt == nil || s.ExpiresAt.After(now) {
+			ok |= subtle.ConstantTimeCompare(hash, s.Hash)
+		}
+	}
+	return ok == 1
+}
+
+const clientColumns = `c.id, c.metadata, c.secrets, c.source, c.version, c.created_at, c.updated_at, c.disabled_at`
+
+func (c *Client) fields() []any {
+	return []any{&c.ID, &c.ClientMetadata, &c.Secrets, &c.Source, &c.Version, &c.CreatedAt, &c.UpdatedAt, &c.DisabledAt}
+}
+
+// CreateClient stores a new client.
+func (db *DB) CreateClient(ctx context.Context, c Client, e Event) error {
+	return db.inTx(ctx, "create client "+c.ID, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `
+			insert into clients (id, metadata, secrets, source, version, created_at, updated_at)
+			values ($1, $2, $3, $4, 1, $5, $5)`, c.ID, c.ClientMetadata, secretsOrNone(c.Secrets), c.Source, c.CreatedAt)
+		if err != nil {
+			return err
+		}
+		return appendEvent(ctx, tx, e)
+	})
+}
+
+func secretsOrNone(s []ClientSecret) []ClientSecret {
+	if s == nil {
+		return []ClientSecret{}
+	}
+	return s
+}
+
+// UpdateClient stores a client's metadata, secrets and disabled state, if nobody changed it since
+// it was read (ErrConflict otherwise). Disabling ends all its grants.
+func (db *DB) UpdateClient(ctx context.Context, c Client, now time.Time, e Event) error {
+	err := db.inTx(ctx, "update client "+c.ID, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `
+			update clients
+			set metadata = $3, secrets = $4, disabled_at = $5, updated_at = $6, version = version + 1
+			where id = $1 and version = $2`, c.ID, c.Version, c.ClientMetadata, secretsOrNone(c.Secrets), c.DisabledAt, now)
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() == 0 {
+			return ErrConflict
+		}
+		if c.DisabledAt != nil {
+			if _, err := revokeClientGrants(ctx, tx, c.ID, "client_disabled", now); err != nil {
+				return err
+			}
+		}
+		return appendEvent(ctx, tx, e)
+	})
+	db.clients.drop(c.ID)
+	return err
+}
+
+// DeleteClient removes a client and ends its grants.
+func (db *DB) DeleteClient(ctx context.Context, id string, now time.Time, e Event) error {
+	err := db.inTx(ctx, "delete client "+id, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `delete from clients where id = $1`, id)
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() == 0 {
+			return pgx.ErrNoRows
+		}
+		if _, err := revokeClientGrants(ctx, tx, id, "client_deleted", now); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `delete from consents where client_id = $1`, id); err != nil {
+			return err
+		}
+		return appendEvent(ctx, tx, e)
+	})
+	db.clients.drop(id)
+	return err
+}
+
+// Clients lists clients by id.
+func (db *DB) Clients(ctx context.Context, after string, limit int) ([]Client, error) {
+	rows, err := db.pool.Query(ctx, `
+		select `+clientColumns+`
+		from clients c
+		where c.id > $1
+		order by c.id
+		limit $2`, after, limit)
+	if err != nil {
+		return nil, wrap("list clients", err)
+	}
+	clients, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Client, error) {
+		var c Client
+		return c, row.Scan(c.fields()...)
+	})
+	return clients, wrap("list clients", err)
+}
+
+// Client reads a client from the database.
+func (db *DB) Client(ctx context.Context, id string) (*Client, error) {
+	c := &Client{}
+	if err := db.scanOne(ctx, "read client", `select `+clientColumns+` from clients c where c.id = $1`, []any{id}, c.fields()...); err != nil {
+		return nil, err
+	}
+	db.clients.put(c)
+	return c, nil
+}
+
+// CachedClient gives a client from the small cache of this process when it is there. It may be out
+// of date: whoever acts on it compares its version with the one that the same operation reads from
+// the database (Facts, GrantFacts). A cached client must not be changed.
+func (db *DB) CachedClient(ctx context.Context, id string) (*Client, error) {
+	if c := db.clients.get(id); c != nil {
+		return c, nil
+	}
+	return db.Client(ctx, id)
+}
+
+// ForgetClient drops a client from the cache, after a version that did not match.
+func (db *DB) ForgetClient(id string) { db.clients.drop(id) }
+
+// clientCache keeps the metadata of clients that were used in the last minute, at most 10 000.
+type clientCache struct {
+	mu sync.RWMutex
+	m  map[string]cachedClient
+}
+
+type cachedClient struct {
+	client *Client
+	until  time.Time
+}
+
+const (
+	clientCacheSize = 10_000
+	clientCacheLife = time.Minute
+)
+
+func newClientCache() clientCache { return clientCache{m: map[string]cachedClient{}} }
+
+func (c *clientCache) get(id string) *Client {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	e, ok := c.m[id]
+	if !ok || time.Now().After(e.until) {
+		return nil
+	}
+	return e.client
+}
+
+func (c *clientCache) put(client *Client) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.m) >= clientCacheSize {
+		clear(c.m) // simple and rare; the next minute fills it with what is used
+	}
+	c.m[client.ID] = cachedClient{client, time.Now().Add(clientCacheLife)}
+}
+
+func (c *clientCache) drop(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.m, id)
+}

@@ -1,0 +1,321 @@
+package storage
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// States of a grant.
+const (
+	GrantIssued  = "issued"  // its code was not redeemed yet
+	GrantActive  = "active"  // tokens may be derived from it
+	GrantRevoked = "revoked" // everything derived from it is dead
+)
+
+// Grant is what a person (or a client for itself) allowed a client, as one row. The code, the
+// refresh token of the current generation and every access token are derived from it and die with it.
+type Grant struct {
+	ID            uuid.UUID
+	Kind          string // code, client, …
+	ClientID      string
+	UserID        string     // "" for a client acting for itself
+	SessionID     *uuid.UUID // the session it was made in
+	Subject       string
+	Scopes        []string
+	Resources     []string
+	AuthTime      *time.Time
+	ACR           string
+	AMR           []string
+	Nonce         string
+	RedirectURI   string
+	CodeChallenge string
+	Seed          []byte // random; part of the key of everything derived
+	Offline       bool   // outlives the session (offline_access)
+	State         string
+	Generation    int   // of the refresh token that is valid now; 0 before redemption
+	TokenKey      int16 // number of the key that derives the current code or refresh token
+	RotatedAt     *time.Time
+	CodeFailures  int16
+	CodeExpiresAt *time.Time
+	IdleExpiresAt *time.Time // of the refresh token; nil when the grant has none
+	ExpiresAt     time.Time
+	CreatedAt     time.Time
+	RevokedAt     *time.Time
+	RevokeReason  string
+}
+
+// Facts is all that decides an authorization request, read in one statement.
+type Facts struct {
+	ClientVersion  int64
+	ClientDisabled bool
+	Session        *Session // nil when nobody is signed in
+	User           *User
+	ConsentScopes  []string
+	ConsentRes     []string
+	Consented      bool
+}
+
+// AuthorizeFacts reads what an authorization request by a client, in the browser that holds the
+// session with that hash (may be nil), is decided on.
+func (db *DB) AuthorizeFacts(ctx context.Context, clientID string, sessionHash []byte, now time.Time) (Facts, error) {
+	var f Facts
+	var s nullSession
+	var u nullUser
+	var granted *time.Time
+	err := db.scanOne(ctx, "read authorization facts", `
+		select c.version, c.disabled_at is not null,
+		  `+sessionColumns+`, `+userColumns+`,
+		  k.scopes, k.resources, k.granted_at
+		from clients c
+		left join (sessions s join users u on u.id = s.user_id and u.state = 'active')
+		  on s.secret_hash = $2 and s.ended_at is null and s.idle_expires_at > $3 and s.expires_at > $3
+		left join consents k on k.user_id = s.user_id and k.client_id = c.id and (k.expires_at is null or k.expires_at > $3)
+		where c.id = $1`,
+		[]any{clientID, sessionHash, now},
+		append(append(append([]any{&f.ClientVersion, &f.ClientDisabled}, s.fields()...), u.fields()...), &f.ConsentScopes, &f.ConsentRes, &granted)...)
+	if err != nil {
+		return f, err
+	}
+	f.Consented = granted != nil
+	f.Session, f.User = s.value(), u.value()
+	return f, nil
+}
+
+// InsertGrant stores a new grant. With a request id, the kept request is spent in the same
+// statement, so that one request gives one grant: ErrConflict when it was spent before.
+func (db *DB) InsertGrant(ctx context.Context, g *Grant, requestID string) error {
+	n, err := db.exec(ctx, "insert grant", `
+		with spent as (delete from requests where id = $24 returning id)
+		insert into grants (id, kind, client_id, user_id, session_id, subject, scopes, resources, auth_time, acr, amr, nonce,
+		  redirect_uri, code_challenge, seed, offline, state, generation, token_key, code_expires_at, idle_expires_at, expires_at, created_at)
+		select $1, $2, $3, nullif($4, ''), $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23
+		where $24 = '' or exists (select 1 from spent)`,
+		g.ID, g.Kind, g.ClientID, g.UserID, g.SessionID, g.Subject, g.Scopes, noneForNil(g.Resources), g.AuthTime, g.ACR, noneForNil(g.AMR), g.Nonce,
+		g.RedirectURI, g.CodeChallenge, g.Seed, g.Offline, g.State, g.Generation, g.TokenKey, g.CodeExpiresAt, g.IdleExpiresAt, g.ExpiresAt, g.CreatedAt,
+		requestID)
+	if err == nil && n == 0 {
+		return wrap("insert grant", ErrConflict)
+	}
+	return err
+}
+
+func noneForNil(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}
+
+// GrantFacts is a grant with all that decides whether something derived from it still counts.
+type GrantFacts struct {
+	Grant
+	User           *User // nil for a client acting for itself
+	ClientVersion  int64 // 0 when the client is gone
+	ClientDisabled bool
+	sessionLive    bool
+	tokenRevoked   bool
+}
+
+// Alive says whether tokens may be derived from the grant, and count, at this moment: the one
+// choke point behind every endpoint.
+func (g *GrantFacts) Alive(now time.Time) bool {
+	switch {
+	case g.State != GrantActive, !now.Before(g.ExpiresAt), g.ClientVersion == 0, g.ClientDisabled, g.tokenRevoked:
+		return false
+	case g.UserID != "" && (g.User == nil || g.User.State != UserActive):
+		return false
+	}
+	return g.Offline || g.SessionID == nil || g.sessionLive
+}
+
+// Redeemable says whether the grant's code may still be redeemed, the code itself being right.
+func (g *GrantFacts) Redeemable(now time.Time) bool {
+	if g.State != GrantIssued || g.CodeExpiresAt == nil || !now.Before(*g.CodeExpiresAt) || g.CodeFailures >= MaxCodeFailures {
+		return false
+	}
+	issued := *g
+	issued.State = GrantActive
+	return issued.Alive(now)
+}
+
+// MaxCodeFailures is how many wrong attempts an otherwise valid code survives.
+const MaxCodeFailures = 5
+
+// GrantFacts reads a grant by id. Number is that of the access token it is asked about (0 for
+// codes and refresh tokens, which are not revoked singly).
+func (db *DB) GrantFacts(ctx context.Context, id uuid.UUID, number int64, now time.Time) (*GrantFacts, error) {
+	g := &GrantFacts{}
+	var u nullUser
+	var userID *string
+	err := db.scanOne(ctx, "read grant", `
+		select g.id, g.kind, g.client_id, g.user_id, g.session_id, g.subject, g.scopes, g.resources, g.auth_time, g.acr, g.amr, g.nonce,
+		  g.redirect_uri, g.code_challenge, g.seed, g.offline, g.state, g.generation, g.token_key, g.rotated_at, g.code_failures,
+		  g.code_expires_at, g.idle_expires_at, g.expires_at, g.created_at, g.revoked_at, g.revoke_reason,
+		  coalesce(c.version, 0), c.disabled_at is not null, `+userColumns+`,
+		  s.id is not null, t.number is not null
+		from grants g
+		left join clients c on c.id = g.client_id
+		left join users u on u.id = g.user_id
+		left join sessions s on s.id = g.session_id and s.ended_at is null and s.expires_at > $3 and s.idle_expires_at > $3
+		left join revoked_tokens t on t.grant_id = g.id and t.number = $2
+		where g.id = $1`,
+		[]any{id, number, now},
+		append(append([]any{&g.ID, &g.Kind, &g.ClientID, &userID, &g.SessionID, &g.Subject, &g.Scopes, &g.Resources, &g.AuthTime, &g.ACR, &g.AMR, &g.Nonce,
+			&g.RedirectURI, &g.CodeChallenge, &g.Seed, &g.Offline, &g.State, &g.Generation, &g.TokenKey, &g.RotatedAt, &g.CodeFailures,
+			&g.CodeExpiresAt, &g.IdleExpiresAt, &g.ExpiresAt, &g.CreatedAt, &g.RevokedAt, &g.RevokeReason,
+			&g.ClientVersion, &g.ClientDisabled}, u.fields()...), &g.sessionLive, &g.tokenRevoked)...)
+	if err != nil {
+		return nil, err
+	}
+	if userID != nil {
+		g.UserID = *userID
+	}
+	g.User = u.value()
+	return g, nil
+}
+
+// RedeemCode turns an issued grant active. One caller ever succeeds; the others get ErrConflict.
+// From then on the grant lives until expiresAt, its refresh token (if any) until idleExpiresAt.
+func (db *DB) RedeemCode(ctx context.Context, id uuid.UUID, tokenKey int16, now time.Time, idleExpiresAt *time.Time) error {
+	return db.change(ctx, "redeem code", `
+		update grants
+		set state = 'active', generation = 1, token_key = $2, rotated_at = $3, idle_expires_at = $4
+		where id = $1 and state = 'issued' and code_expires_at > $3`, id, tokenKey, now, idleExpiresAt)
+}
+
+// RotateRefresh moves an active grant from one generation of its refresh token to the next. One
+// caller ever succeeds; the others get ErrConflict and read again.
+func (db *DB) RotateRefresh(ctx context.Context, id uuid.UUID, generation int, tokenKey int16, now, idleExpiresAt time.Time) error {
+	return db.change(ctx, "rotate refresh token", `
+		update grants
+		set generation = generation + 1, token_key = $3, rotated_at = $4, idle_expires_at = $5
+		where id = $1 and generation = $2 and state = 'active'`, id, generation, tokenKey, now, idleExpiresAt)
+}
+
+// TouchRefresh moves the idle expiry of a grant whose refresh token is not rotated.
+func (db *DB) TouchRefresh(ctx context.Context, id uuid.UUID, idleExpiresAt time.Time) error {
+	return db.change(ctx, "touch refresh token", `
+		update grants
+		set idle_expires_at = $2
+		where id = $1 and state = 'active'`, id, idleExpiresAt)
+}
+
+// CountCodeFailure remembers a wrong attempt with an otherwise valid code.
+func (db *DB) CountCodeFailure(ctx context.Context, id uuid.UUID) error {
+	_, err := db.exec(ctx, "count code failure", `
+		update grants
+		set code_failures = code_failures + 1
+		where id = $1 and state = 'issued'`, id)
+	return err
+}
+
+// RevokeGrant ends a grant, with everything derived from it; again is no error. With endSession,
+// the session it was made in ends too, and the other grants that hang on it.
+func (db *DB) RevokeGrant(ctx context.Context, g *Grant, reason string, endSession bool, now time.Time, e Event) error {
+	return db.inTx(ctx, "revoke grant", func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `
+			update grants
+			set state = 'revoked', revoked_at = $2, revoke_reason = $3
+			where id = $1 and state <> 'revoked'`, g.ID, now, reason)
+		if err != nil || tag.RowsAffected() == 0 {
+			return err
+		}
+		if endSession && g.SessionID != nil {
+			if _, err := tx.Exec(ctx, `
+				update sessions
+				set ended_at = $2, end_reason = $3
+				where id = $1 and ended_at is null`, *g.SessionID, now, reason); err != nil {
+				return err
+			}
+			if _, err := revokeSessionGrants(ctx, tx, []uuid.UUID{*g.SessionID}, reason, now); err != nil {
+				return err
+			}
+		}
+		return appendEvent(ctx, tx, e)
+	})
+}
+
+// RevokeToken ends one access token of a grant before its time.
+func (db *DB) RevokeToken(ctx context.Context, grantID uuid.UUID, number int64, expiresAt time.Time) error {
+	_, err := db.exec(ctx, "revoke token", `
+		insert into revoked_tokens (grant_id, number, expires_at)
+		values ($1, $2, $3)
+		on conflict (grant_id, number) do nothing`, grantID, number, expiresAt)
+	return err
+}
+
+// change runs an update that must hit its one row.
+func (db *DB) change(ctx context.Context, what, sql string, args ...any) error {
+	n, err := db.exec(ctx, what, sql, args...)
+	if err == nil && n == 0 {
+		return wrap(what, ErrConflict)
+	}
+	return err
+}
+
+func revokeUserGrants(ctx context.Context, tx pgx.Tx, userID, reason string, now time.Time) (int64, error) {
+	tag, err := tx.Exec(ctx, `
+		update grants
+		set state = 'revoked', revoked_at = $2, revoke_reason = $3
+		where user_id = $1 and state <> 'revoked'`, userID, now, reason)
+	return tag.RowsAffected(), err
+}
+
+func revokeSessionGrants(ctx context.Context, tx pgx.Tx, sessions []uuid.UUID, reason string, now time.Time) (int64, error) {
+	if len(sessions) == 0 {
+		return 0, nil
+	}
+	tag, err := tx.Exec(ctx, `
+		update grants
+		set state = 'revoked', revoked_at = $2, revoke_reason = $3
+		where session_id = any($1) and not offline and state <> 'revoked'`, sessions, now, reason)
+	return tag.RowsAffected(), err
+}
+
+func revokeClientGrants(ctx context.Context, tx pgx.Tx, clientID, reason string, now time.Time) (int64, error) {
+	tag, err := tx.Exec(ctx, `
+		update grants
+		set state = 'revoked', revoked_at = $2, revoke_reason = $3
+		where client_id = $1 and state <> 'revoked'`, clientID, now, reason)
+	return tag.RowsAffected(), err
+}
+
+// nullSession and nullUser take the columns of an outer join.
+type nullSession struct {
+	id                                                *uuid.UUID
+	userID, acr, ip, userAgent                        *string
+	authTime, createdAt, seenAt, idle, expires, ended *time.Time
+	methods                                           []string
+	persistent                                        *bool
+}
+
+func (s *nullSession) fields() []any {
+	return []any{&s.id, &s.userID, &s.authTime, &s.methods, &s.acr, &s.ip, &s.userAgent, &s.persistent, &s.createdAt, &s.seenAt, &s.idle, &s.expires, &s.ended}
+}
+
+func (s *nullSession) value() *Session {
+	if s.id == nil {
+		return nil
+	}
+	return &Session{*s.id, *s.userID, *s.authTime, s.methods, *s.acr, *s.ip, *s.userAgent, *s.persistent, *s.createdAt, *s.seenAt, *s.idle, *s.expires, s.ended}
+}
+
+type nullUser struct {
+	id, username, email, state       *string
+	verifiedAt, createdAt, updatedAt *time.Time
+	profile                          *Profile
+}
+
+func (u *nullUser) fields() []any {
+	return []any{&u.id, &u.username, &u.email, &u.verifiedAt, &u.profile, &u.state, &u.createdAt, &u.updatedAt}
+}
+
+func (u *nullUser) value() *User {
+	if u.id == nil {
+		return nil
+	}
+	return &User{*u.id, *u.username, *u.email, u.verifiedAt, *u.profile, *u.state, *u.createdAt, *u.updatedAt}
+}

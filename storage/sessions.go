@@ -1,0 +1,169 @@
+package storage
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// Session is one browser in which a person signed in. The cookie holds the secret, the row its hash.
+type Session struct {
+	ID            uuid.UUID
+	UserID        string
+	AuthTime      time.Time // when the person last proved who they are
+	Methods       []string  // RFC 8176: "pwd", …
+	ACR           string
+	IP, UserAgent string
+	Persistent    bool // "stay signed in"
+	CreatedAt     time.Time
+	SeenAt        time.Time
+	IdleExpiresAt time.Time
+	ExpiresAt     time.Time
+	EndedAt       *time.Time
+}
+
+// HashSecret is how random secrets of 128 bits or more are stored: nothing to guess, so no slow hash.
+func HashSecret(secret string) []byte {
+	sum := sha256.Sum256([]byte(secret))
+	return sum[:]
+}
+
+// CreateSession stores a session under the hash of its new cookie and writes the event. The cookie
+// that the browser had before (oldHash, may be nil) is dead afterwards: when the same person proved
+// themselves again, the row goes on with the new secret, so that grants and clients keep their
+// session; anybody else's session ends. ErrNotFound when the account is not active any more.
+func (db *DB) CreateSession(ctx context.Context, s *Session, secretHash, oldHash []byte, e Event) error {
+	return db.inTx(ctx, "create session", func(tx pgx.Tx) error {
+		renewed, err := renewSession(ctx, tx, s, secretHash, oldHash)
+		if err != nil {
+			return err
+		}
+		if !renewed {
+			tag, err := tx.Exec(ctx, `
+				insert into sessions (id, secret_hash, user_id, auth_time, methods, acr, ip, user_agent, persistent,
+				  created_at, seen_at, idle_expires_at, expires_at)
+				select $1, $2, u.id, $4, $5, $6, $7, $8, $9, $10, $10, $11, $12
+				from users u
+				where u.id = $3 and u.state = 'active'
+				for share`,
+				s.ID, secretHash, s.UserID, s.AuthTime, s.Methods, s.ACR, s.IP, s.UserAgent, s.Persistent,
+				s.CreatedAt, s.IdleExpiresAt, s.ExpiresAt)
+			if err != nil {
+				return err
+			}
+			if tag.RowsAffected() == 0 {
+				return pgx.ErrNoRows
+			}
+		}
+		return appendEvent(ctx, tx, e)
+	})
+}
+
+func renewSession(ctx context.Context, tx pgx.Tx, s *Session, secretHash, oldHash []byte) (bool, error) {
+	if oldHash == nil {
+		return false, nil
+	}
+	err := tx.QueryRow(ctx, `
+		update sessions
+		set secret_hash = $2, auth_time = $4, methods = $5, acr = $6, ip = $7, user_agent = $8, persistent = $9,
+		  seen_at = $10, idle_expires_at = $11, expires_at = $12
+		where secret_hash = $1 and user_id = $3 and ended_at is null and idle_expires_at > $10 and expires_at > $10
+		  and exists (select 1 from users u where u.id = $3 and u.state = 'active')
+		returning id`,
+		oldHash, secretHash, s.UserID, s.AuthTime, s.Methods, s.ACR, s.IP, s.UserAgent, s.Persistent,
+		s.CreatedAt, s.IdleExpiresAt, s.ExpiresAt).Scan(&s.ID)
+	if err == nil {
+		return true, nil
+	}
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return false, err
+	}
+	var oldID uuid.UUID
+	err = tx.QueryRow(ctx, `
+		update sessions
+		set ended_at = $2, end_reason = 'replaced'
+		where secret_hash = $1 and ended_at is null
+		returning id`, oldHash, s.CreatedAt).Scan(&oldID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	_, err = revokeSessionGrants(ctx, tx, []uuid.UUID{oldID}, "session_replaced", s.CreatedAt)
+	return false, err
+}
+
+const sessionColumns = `s.id, s.user_id, s.auth_time, s.methods, s.acr, s.ip, s.user_agent, s.persistent, s.created_at, s.seen_at, s.idle_expires_at, s.expires_at, s.ended_at`
+
+func (s *Session) fields() []any {
+	return []any{&s.ID, &s.UserID, &s.AuthTime, &s.Methods, &s.ACR, &s.IP, &s.UserAgent, &s.Persistent, &s.CreatedAt, &s.SeenAt, &s.IdleExpiresAt, &s.ExpiresAt, &s.EndedAt}
+}
+
+// LiveSession finds the session of a cookie with its person. Ended and expired sessions, and those
+// of people who are not active, are not found.
+func (db *DB) LiveSession(ctx context.Context, secretHash []byte, now time.Time) (Session, User, error) {
+	var s Session
+	var u User
+	err := db.scanOne(ctx, "read session", `
+		select `+sessionColumns+`, `+userColumns+`
+		from sessions s
+		join users u on u.id = s.user_id and u.state = 'active'
+		where s.secret_hash = $1 and s.ended_at is null and s.idle_expires_at > $2 and s.expires_at > $2`,
+		[]any{secretHash, now}, append(s.fields(), u.fields()...)...)
+	return s, u, err
+}
+
+// TouchSession moves the idle expiry of a session that is in use.
+func (db *DB) TouchSession(ctx context.Context, id uuid.UUID, now, idleExpiresAt time.Time) error {
+	_, err := db.exec(ctx, "touch session", `
+		update sessions
+		set seen_at = $2, idle_expires_at = least($3, expires_at)
+		where id = $1 and ended_at is null`, id, now, idleExpiresAt)
+	return err
+}
+
+// EndSession ends one session and the grants that hang on it. Grants with offline access outlive
+// it. It tells how many grants ended; ErrNotFound when the session had ended before.
+func (db *DB) EndSession(ctx context.Context, id uuid.UUID, reason string, now time.Time, e Event) (int64, error) {
+	var grants int64
+	err := db.inTx(ctx, "end session", func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `
+			update sessions
+			set ended_at = $2, end_reason = $3
+			where id = $1 and ended_at is null`, id, now, reason)
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() == 0 {
+			return pgx.ErrNoRows
+		}
+		if grants, err = revokeSessionGrants(ctx, tx, []uuid.UUID{id}, reason, now); err != nil {
+			return err
+		}
+		return appendEvent(ctx, tx, e)
+	})
+	return grants, err
+}
+
+// endSessions ends all sessions of a person but keep, with the grants that hang on them.
+func endSessions(ctx context.Context, tx pgx.Tx, userID string, keep uuid.UUID, reason string, now time.Time) (int64, error) {
+	rows, err := tx.Query(ctx, `
+		update sessions
+		set ended_at = $3, end_reason = $4
+		where user_id = $1 and id <> $2 and ended_at is null
+		returning id`, userID, keep, now, reason)
+	if err != nil {
+		return 0, err
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	if err != nil {
+		return 0, err
+	}
+	_, err = revokeSessionGrants(ctx, tx, ids, reason, now)
+	return int64(len(ids)), err
+}

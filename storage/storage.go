@@ -1,0 +1,178 @@
+// Package storage remembers everything that must last, in PostgreSQL: the domain's types, one
+// method for each question asked of them, the migrations, and the sealing of secrets at rest.
+//
+// Rules of the area. Races are settled by a condition in the statement and the number of rows.
+// Time is an argument. A connection is held for one statement, or for one short transaction in
+// which nothing else happens. Errors are ErrNotFound, ErrConflict, or tell through Unavailable
+// whether trying again later can help.
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+var (
+	// ErrNotFound says that no row answers the question.
+	ErrNotFound = errors.New("not found")
+	// ErrConflict says that a unique value is taken, or that a conditional change found another state.
+	ErrConflict = errors.New("conflict")
+)
+
+// Config says how to reach the database.
+type Config struct {
+	URL       string        // PostgreSQL connection string; several hosts may be named
+	MaxConns  int32         // pool size of this process; 0 means 8
+	Statement time.Duration // longest a statement may run; 0 means 5 s
+	Sealer    *Sealer       // opens and closes secret columns; may be nil for tools that touch none
+}
+
+// DB is the database. It is safe for concurrent use.
+type DB struct {
+	pool    *pgxpool.Pool
+	sealer  *Sealer
+	clients clientCache
+}
+
+// Open makes a pool; it does not wait for the database to be there.
+func Open(ctx context.Context, c Config) (*DB, error) {
+	pc, err := pgxpool.ParseConfig(c.URL)
+	if err != nil {
+		return nil, fmt.Errorf("read database URL: %w", err)
+	}
+	pc.MaxConns = 8
+	if c.MaxConns > 0 {
+		pc.MaxConns = c.MaxConns
+	}
+	pc.MaxConnIdleTime = 5 * time.Minute
+	pc.ConnConfig.ConnectTimeout = 3 * time.Second
+	statement := c.Statement
+	if statement == 0 {
+		statement = 5 * time.Second
+	}
+	params := pc.ConnConfig.RuntimeParams
+	params["application_name"] = "idp"
+	params["timezone"] = "UTC"
+	params["statement_timeout"] = fmt.Sprint(statement.Milliseconds())
+	params["lock_timeout"] = "2000"
+	params["idle_in_transaction_session_timeout"] = "10000"
+	pool, err := pgxpool.NewWithConfig(ctx, pc)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	return &DB{pool: pool, sealer: c.Sealer, clients: newClientCache()}, nil
+}
+
+// Close waits for running statements and closes the pool.
+func (db *DB) Close() { db.pool.Close() }
+
+// Ping asks the database for a sign of life.
+func (db *DB) Ping(ctx context.Context) error {
+	_, err := db.pool.Exec(ctx, "select 1")
+	return wrap("ping database", err)
+}
+
+// Pool lends the pool to tests that look at rows.
+func (db *DB) Pool() *pgxpool.Pool { return db.pool }
+
+// querier is what a pool and a transaction have in common.
+type querier interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// exec runs one statement on the pool and tells how many rows it changed. It is tried again when
+// the server cannot have seen it, or has refused it as a whole.
+func (db *DB) exec(ctx context.Context, what, sql string, args ...any) (int64, error) {
+	var n int64
+	err := db.again(ctx, func() error {
+		tag, err := db.pool.Exec(ctx, sql, args...)
+		n = tag.RowsAffected()
+		return err
+	})
+	return n, wrap(what, err)
+}
+
+// scanOne runs a query that gives at most one row and scans it.
+func (db *DB) scanOne(ctx context.Context, what, sql string, args []any, dest ...any) error {
+	err := db.again(ctx, func() error { return db.pool.QueryRow(ctx, sql, args...).Scan(dest...) })
+	return wrap(what, err)
+}
+
+// inTx runs f in one transaction, again from its start when the database asks for that.
+func (db *DB) inTx(ctx context.Context, what string, f func(tx pgx.Tx) error) error {
+	err := db.again(ctx, func() error { return pgx.BeginFunc(ctx, db.pool, f) })
+	return wrap(what, err)
+}
+
+func (db *DB) again(ctx context.Context, f func() error) error {
+	for try := 0; ; try++ {
+		err := f()
+		if err == nil || try == 3 || !repeatable(err) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// repeatable says that the statement had no effect: it was never sent, or it was rolled back
+// because of other transactions (serialization failure, deadlock).
+func repeatable(err error) bool {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Code == "40001" || pg.Code == "40P01"
+	}
+	return pgconn.SafeToRetry(err)
+}
+
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("%s: %w", what, ErrNotFound)
+	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "23505" {
+		return fmt.Errorf("%s: %w (%s)", what, ErrConflict, pg.ConstraintName)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// Unavailable says whether err means that the database cannot serve for the moment, so that the
+// answer must be "try again later" (503) and never a protocol error.
+func Unavailable(err error) bool {
+	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrConflict) {
+		return false
+	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch pg.Code[:2] {
+		case "08", "53", "57", "40", "55", "58": // connection, resources, operator, rollback, locks, system
+			return true
+		}
+		return pg.Code == "25006" // read-only: a standby
+	}
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, pgx.ErrTxClosed) || pgconn.SafeToRetry(err) || pgconn.Timeout(err) || errors.Is(err, net.ErrClosed) || connectionLost(err)
+}
+
+// connectionLost recognises a connection that broke in the middle of an answer.
+func connectionLost(err error) bool {
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		switch e.Error() {
+		case "unexpected EOF", "EOF", "conn closed", "closed pool":
+			return true
+		}
+	}
+	return false
+}
