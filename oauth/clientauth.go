@@ -1,0 +1,322 @@
+package oauth
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"idp/storage"
+	"idp/web"
+)
+
+const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+// credentials is how a client says who it is. Exactly one method may be used (RFC 6749, 2.3).
+type credentials struct {
+	clientID string
+	method   string // client_secret_basic, client_secret_post, private_key_jwt or none
+	secret   string // the secret or the assertion
+}
+
+func readCredentials(r *http.Request, form url.Values) (credentials, error) {
+	var found []credentials
+	if header := r.Header.Get("Authorization"); header != "" {
+		id, secret, ok := basic(header)
+		if !ok || len(r.Header.Values("Authorization")) > 1 {
+			return credentials{method: "client_secret_basic"}, errors.New("the Authorization header is not Basic, or not well-formed")
+		}
+		found = append(found, credentials{id, "client_secret_basic", secret})
+	}
+	if form.Has("client_secret") {
+		found = append(found, credentials{form.Get("client_id"), "client_secret_post", form.Get("client_secret")})
+	}
+	if form.Has("client_assertion") || form.Has("client_assertion_type") {
+		if form.Get("client_assertion_type") != assertionType {
+			return credentials{}, invalidRequest("The client_assertion_type is not one we know.")
+		}
+		id := assertionSubject(form.Get("client_assertion"))
+		found = append(found, credentials{id, "private_key_jwt", form.Get("client_assertion")})
+	}
+	switch len(found) {
+	case 0:
+		if !form.Has("client_id") {
+			return credentials{}, errors.New("no client credentials were sent")
+		}
+		return credentials{form.Get("client_id"), "none", ""}, nil
+	case 1:
+		if form.Has("client_id") && form.Get("client_id") != found[0].clientID {
+			return found[0], errors.New("client_id is not the client that authenticates")
+		}
+		return found[0], nil
+	}
+	return credentials{}, invalidRequest("Only one method of client authentication may be used.")
+}
+
+// basic decodes a Basic header (RFC 6749, 2.3.1: both halves are form-encoded first).
+func basic(header string) (id, secret string, ok bool) {
+	scheme, value, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Basic") {
+		return "", "", false
+	}
+	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(value))
+	if err != nil {
+		return "", "", false
+	}
+	id, secret, ok = strings.Cut(string(raw), ":")
+	if !ok {
+		return "", "", false
+	}
+	if id, err = url.QueryUnescape(id); err != nil {
+		return "", "", false
+	}
+	if secret, err = url.QueryUnescape(secret); err != nil {
+		return "", "", false
+	}
+	return id, secret, len(id) <= paramLimits["client_id"] && len(secret) <= paramLimits["client_secret"]
+}
+
+// authenticate finds out which client asks, and makes sure it is that one. What a caller hears of
+// a failure does not tell whether the client exists.
+func (o *OAuth) authenticate(w http.ResponseWriter, r *http.Request, form url.Values) (*storage.Client, error) {
+	ctx := r.Context()
+	cred, err := readCredentials(r, form)
+	var face *web.Error
+	if errors.As(err, &face) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, invalidClient(w, cred, err)
+	}
+	web.Note(ctx, "client_id", cred.clientID)
+	key := cred.clientID + " " + web.ClientIP(ctx)
+	if wait := o.failures.wait(key, o.Now()); wait > 0 {
+		return nil, &web.Error{Status: http.StatusTooManyRequests, Code: "temporarily_unavailable", RetryAfter: wait,
+			Message: "Too many failed attempts to authenticate this client from this address. Wait, then try again with the right credentials."}
+	}
+	client, err := o.DB.CachedClient(ctx, cred.clientID)
+	if errors.Is(err, storage.ErrNotFound) {
+		o.failures.add(key, o.Now())
+		return nil, invalidClient(w, cred, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	problem := o.prove(ctx, client, cred)
+	if problem != nil && !storage.Unavailable(problem) {
+		// The cached client may be older than its newest secret or key.
+		fresh, err := o.DB.Client(ctx, cred.clientID)
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return nil, err
+		}
+		if err == nil && fresh.Version != client.Version {
+			client, problem = fresh, o.prove(ctx, fresh, cred)
+		}
+	}
+	if storage.Unavailable(problem) {
+		return nil, problem
+	}
+	if problem != nil {
+		o.failures.add(key, o.Now())
+		return nil, invalidClient(w, cred, problem)
+	}
+	return client, nil
+}
+
+// prove checks the credentials against one version of the client.
+func (o *OAuth) prove(ctx context.Context, c *storage.Client, cred credentials) error {
+	if c.DisabledAt != nil {
+		return errors.New("the client is disabled")
+	}
+	if c.AuthMethod != cred.method {
+		return fmt.Errorf("the client used %s, registered is %s", cred.method, c.AuthMethod)
+	}
+	switch cred.method {
+	case "none":
+		return nil
+	case "private_key_jwt":
+		return o.proveAssertion(ctx, c, cred.secret)
+	}
+	if !c.SecretIs(cred.secret, o.Now()) {
+		return errors.New("the secret is wrong")
+	}
+	return nil
+}
+
+// invalidClient answers RFC 6749, 5.2: 401, with a challenge when the client used the header.
+func invalidClient(w http.ResponseWriter, cred credentials, cause error) error {
+	if cred.method == "client_secret_basic" {
+		w.Header().Set("WWW-Authenticate", `Basic realm="token endpoint", charset="UTF-8"`)
+	}
+	return refuse(http.StatusUnauthorized, "invalid_client",
+		"The client is not known, or its credentials are wrong, or it used another method than the registered one.", cause)
+}
+
+// assertionClaims are what a client says in its assertion (RFC 7523, 3; RFC 10070).
+type assertionClaims struct {
+	Issuer    string          `json:"iss"`
+	Subject   string          `json:"sub"`
+	Audience  json.RawMessage `json:"aud"`
+	Expires   *float64        `json:"exp"`
+	IssuedAt  *float64        `json:"iat"`
+	NotBefore *float64        `json:"nbf"`
+	ID        string          `json:"jti"`
+}
+
+// assertionSubject reads whose assertion it claims to be, unverified, to find the keys.
+func assertionSubject(s string) string {
+	parts := strings.Split(s, ".")
+	if len(parts) != 3 {
+		return ""
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return ""
+	}
+	var c assertionClaims
+	if json.Unmarshal(payload, &c) != nil || len(c.Subject) > paramLimits["client_id"] {
+		return ""
+	}
+	return c.Subject
+}
+
+// assertionLife is the longest an assertion may be valid, assertionSkew what clocks may differ by.
+const (
+	assertionLife = 5 * time.Minute
+	assertionSkew = 60 * time.Second
+)
+
+func (o *OAuth) proveAssertion(ctx context.Context, c *storage.Client, assertion string) error {
+	keys, err := clientKeys(c)
+	if err != nil {
+		return err
+	}
+	algs := []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.PS256, jose.EdDSA}
+	if c.AuthSigningAlg != "" {
+		algs = []jose.SignatureAlgorithm{jose.SignatureAlgorithm(c.AuthSigningAlg)}
+	}
+	jws, err := jose.ParseSignedCompact(assertion, algs)
+	if err != nil {
+		return fmt.Errorf("read assertion: %w", err)
+	}
+	h := jws.Signatures[0].Protected
+	if typ, _ := h.ExtraHeaders[jose.HeaderType].(string); typ != "" && !slices.Contains([]string{"jwt", "client-authentication+jwt"}, strings.TrimPrefix(strings.ToLower(typ), "application/")) {
+		return fmt.Errorf("the assertion has the type %q", typ)
+	}
+	payload, err := verifyWith(jws, keys, h)
+	if err != nil {
+		return err
+	}
+	var claims assertionClaims
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		return fmt.Errorf("read assertion claims: %w", err)
+	}
+	if err := o.checkAssertion(c, claims); err != nil {
+		return err
+	}
+	expires := time.Unix(int64(*claims.Expires), 0).Add(assertionSkew)
+	first, err := o.DB.SpendAssertion(ctx, c.ID, claims.ID, expires)
+	if err != nil {
+		return err
+	}
+	if !first {
+		return errors.New("the assertion was used before")
+	}
+	return nil
+}
+
+func verifyWith(jws *jose.JSONWebSignature, keys []jose.JSONWebKey, h jose.Header) ([]byte, error) {
+	for _, k := range keys {
+		if h.KeyID != "" && k.KeyID != "" && k.KeyID != h.KeyID || k.Algorithm != "" && k.Algorithm != h.Algorithm || k.Use != "" && k.Use != "sig" {
+			continue
+		}
+		if payload, err := jws.Verify(k); err == nil {
+			return payload, nil
+		}
+	}
+	return nil, errors.New("no registered key verifies the assertion")
+}
+
+func (o *OAuth) checkAssertion(c *storage.Client, a assertionClaims) error {
+	now := float64(o.Now().Unix())
+	switch {
+	case a.Issuer != c.ID || a.Subject != c.ID:
+		return errors.New("iss and sub of the assertion must be the client_id")
+	case !o.assertionAudience(c, a.Audience):
+		return errors.New("aud of the assertion must be the issuer, and nothing else")
+	case a.Expires == nil || *a.Expires <= now-10:
+		return errors.New("the assertion has no exp, or it has expired")
+	case *a.Expires > now+(assertionLife+assertionSkew).Seconds():
+		return errors.New("the assertion is valid for longer than 5 minutes")
+	case a.IssuedAt != nil && *a.IssuedAt > now+assertionSkew.Seconds(), a.NotBefore != nil && *a.NotBefore > now+assertionSkew.Seconds():
+		return errors.New("the assertion is from the future")
+	case a.ID == "" || len(a.ID) > 512:
+		return errors.New("the assertion has no jti, or a long one")
+	}
+	return nil
+}
+
+// assertionAudience: our issuer as the sole value (RFC 10070). With the client's legacy switch,
+// the token endpoint may stand there too.
+func (o *OAuth) assertionAudience(c *storage.Client, raw json.RawMessage) bool {
+	var list []string
+	if json.Unmarshal(raw, &list) != nil {
+		var one string
+		if json.Unmarshal(raw, &one) != nil {
+			return false
+		}
+		list = []string{one}
+	}
+	if !c.LegacyAssertionAudience {
+		return len(list) == 1 && list[0] == o.Issuer
+	}
+	return len(list) > 0 && covers([]string{o.Issuer, o.Issuer + "/token"}, list)
+}
+
+// failureCounter slows down whoever guesses a client's secret from one address. It counts in this
+// process only and never locks the client: other addresses are not touched.
+type failureCounter struct {
+	mu     sync.Mutex
+	window time.Time
+	counts map[string]int
+}
+
+const (
+	maxClientFailures = 20 // a minute, for one client and address
+	maxFailureKeys    = 10_000
+)
+
+func newFailureCounter() *failureCounter { return &failureCounter{counts: map[string]int{}} }
+
+func (f *failureCounter) turn(now time.Time) {
+	if now.Sub(f.window) >= time.Minute || len(f.counts) >= maxFailureKeys {
+		f.window = now
+		clear(f.counts)
+	}
+}
+
+func (f *failureCounter) add(key string, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.turn(now)
+	f.counts[key]++
+}
+
+func (f *failureCounter) wait(key string, now time.Time) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.turn(now)
+	if f.counts[key] < maxClientFailures {
+		return 0
+	}
+	return max(time.Second, time.Minute-now.Sub(f.window))
+}

@@ -1,0 +1,80 @@
+package oauth
+
+import (
+	"slices"
+	"time"
+
+	"idp/storage"
+)
+
+// step is what has to happen before an authorization request can be answered.
+type step int
+
+const (
+	stepGrant   step = iota // nothing: issue the code
+	stepLogin               // the person has to sign in, or again
+	stepConsent             // the person has to be asked
+	stepRefuse              // nothing can help: the client gets the refusal
+)
+
+// question is all that the next step depends on.
+type question struct {
+	Now     time.Time
+	Arrived time.Time // when the request first came; a sign-in after that was made for it
+	Session *storage.Session
+
+	Prompt      []string
+	MaxAge      *int   // seconds; nil when not asked
+	HintSubject string // of a verified id_token_hint
+
+	ConsentGiven  bool // on the consent page, just now
+	Remembered    bool // an earlier consent covers all that is asked
+	FirstParty    bool // the client's setting: the person is not asked
+	MustAskAlways bool // the client's identity is not assured (RFC 8252, 8.6)
+}
+
+func (q question) prompts(p string) bool { return slices.Contains(q.Prompt, p) }
+
+// fresh says whether the person signed in for this very request.
+func (q question) fresh() bool { return q.Session.AuthTime.After(q.Arrived) }
+
+func (q question) tooOld() bool {
+	return q.MaxAge != nil && !q.fresh() && q.Now.Sub(q.Session.AuthTime) > time.Duration(*q.MaxAge)*time.Second
+}
+
+func (q question) somebodyElse() bool {
+	return q.HintSubject != "" && q.HintSubject != q.Session.UserID
+}
+
+// rules are tried in order; the first that applies names the step, and the error that a request
+// with prompt=none gets instead (OpenID Connect Core, 3.1.2.6).
+var rules = []struct {
+	step    step
+	refusal string
+	applies func(q question) bool
+}{
+	{stepLogin, "login_required", func(q question) bool { return q.Session == nil }},
+	{stepRefuse, "login_required", func(q question) bool { return q.somebodyElse() && q.fresh() }},
+	{stepLogin, "login_required", func(q question) bool { return q.somebodyElse() }},
+	{stepLogin, "login_required", func(q question) bool { return q.prompts("login") && !q.fresh() }},
+	{stepLogin, "account_selection_required", func(q question) bool { return q.prompts("select_account") && !q.fresh() }},
+	{stepLogin, "login_required", func(q question) bool { return q.tooOld() }},
+	{stepConsent, "consent_required", func(q question) bool { return q.prompts("consent") && !q.ConsentGiven }},
+	{stepConsent, "consent_required", func(q question) bool {
+		return !q.ConsentGiven && !q.FirstParty && (!q.Remembered || q.MustAskAlways)
+	}},
+}
+
+// nextStep decides what happens next to an authorization request.
+func nextStep(q question) (step, string) {
+	for _, rule := range rules {
+		if !rule.applies(q) {
+			continue
+		}
+		if q.prompts("none") {
+			return stepRefuse, rule.refusal
+		}
+		return rule.step, rule.refusal
+	}
+	return stepGrant, ""
+}

@@ -1,0 +1,56 @@
+package oauth
+
+import (
+	"testing"
+	"time"
+
+	"idp/storage"
+)
+
+func TestNextStep(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	signedIn := func(ago time.Duration) *storage.Session { return &storage.Session{UserID: "usr_a", AuthTime: now.Add(-ago)} }
+	seconds := func(n int) *int { return &n }
+	for _, tc := range []struct {
+		name    string
+		q       question
+		step    step
+		refusal string
+	}{
+		{"nobody is signed in", question{}, stepLogin, "login_required"},
+		{"nobody is signed in, no page allowed", question{Prompt: []string{"none"}}, stepRefuse, "login_required"},
+		{"signed in, not asked before", question{Session: signedIn(time.Minute)}, stepConsent, "consent_required"},
+		{"signed in, not asked before, no page allowed", question{Session: signedIn(time.Minute), Prompt: []string{"none"}}, stepRefuse, "consent_required"},
+		{"signed in and consented", question{Session: signedIn(time.Minute), Remembered: true}, stepGrant, ""},
+		{"signed in and consented, no page allowed", question{Session: signedIn(time.Minute), Remembered: true, Prompt: []string{"none"}}, stepGrant, ""},
+		{"first party", question{Session: signedIn(time.Minute), FirstParty: true}, stepGrant, ""},
+		{"first party with prompt=consent", question{Session: signedIn(time.Minute), FirstParty: true, Prompt: []string{"consent"}}, stepConsent, "consent_required"},
+		{"native app, remembered, still asked", question{Session: signedIn(time.Minute), Remembered: true, MustAskAlways: true}, stepConsent, "consent_required"},
+		{"native app of the house", question{Session: signedIn(time.Minute), FirstParty: true, MustAskAlways: true}, stepGrant, ""},
+		{"prompt=login with a session", question{Session: signedIn(time.Minute), Remembered: true, Prompt: []string{"login"}}, stepLogin, "login_required"},
+		{"prompt=login after signing in for it", question{Session: signedIn(time.Second), Arrived: now.Add(-time.Minute), Remembered: true, Prompt: []string{"login"}}, stepGrant, ""},
+		{"prompt=consent though remembered", question{Session: signedIn(time.Minute), Remembered: true, Prompt: []string{"consent"}}, stepConsent, "consent_required"},
+		{"prompt=consent, given", question{Session: signedIn(time.Minute), ConsentGiven: true, Prompt: []string{"consent"}}, stepGrant, ""},
+		{"prompt=login consent, signed in for it", question{Session: signedIn(time.Second), Arrived: now.Add(-time.Minute), Remembered: true, Prompt: []string{"login", "consent"}}, stepConsent, "consent_required"},
+		{"prompt=select_account", question{Session: signedIn(time.Minute), Remembered: true, Prompt: []string{"select_account"}}, stepLogin, "account_selection_required"},
+		{"max_age passed", question{Session: signedIn(2 * time.Minute), Remembered: true, MaxAge: seconds(60)}, stepLogin, "login_required"},
+		{"max_age passed, no page allowed", question{Session: signedIn(2 * time.Minute), Remembered: true, MaxAge: seconds(60), Prompt: []string{"none"}}, stepRefuse, "login_required"},
+		{"max_age kept", question{Session: signedIn(time.Minute), Remembered: true, MaxAge: seconds(10000)}, stepGrant, ""},
+		{"max_age=0 asks always", question{Session: signedIn(time.Millisecond), Remembered: true, MaxAge: seconds(0)}, stepLogin, "login_required"},
+		{"max_age=0 after signing in for it", question{Session: signedIn(time.Second), Arrived: now.Add(-time.Minute), Remembered: true, MaxAge: seconds(0)}, stepGrant, ""},
+		{"the hinted person", question{Session: signedIn(time.Minute), Remembered: true, HintSubject: "usr_a"}, stepGrant, ""},
+		{"another person than hinted", question{Session: signedIn(time.Minute), Remembered: true, HintSubject: "usr_b"}, stepLogin, "login_required"},
+		{"another person than hinted, no page allowed", question{Session: signedIn(time.Minute), Remembered: true, HintSubject: "usr_b", Prompt: []string{"none"}}, stepRefuse, "login_required"},
+		{"another person than hinted signed in for it", question{Session: signedIn(time.Second), Arrived: now.Add(-time.Minute), Remembered: true, HintSubject: "usr_b"}, stepRefuse, "login_required"},
+		{"unknown prompt", question{Session: signedIn(time.Minute), Remembered: true, Prompt: []string{"sing"}}, stepGrant, ""},
+	} {
+		tc.q.Now = now
+		if tc.q.Arrived.IsZero() {
+			tc.q.Arrived = now
+		}
+		if s, refusal := nextStep(tc.q); s != tc.step || refusal != tc.refusal {
+			t.Errorf("%s: nextStep = %v, %q; want %v, %q", tc.name, s, refusal, tc.step, tc.refusal)
+		}
+	}
+}

@@ -1,0 +1,139 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ory/fosite"
+
+	"idp/storage"
+	"idp/web"
+)
+
+// Token is the token endpoint (RFC 6749, 3.2).
+func (o *OAuth) Token(w http.ResponseWriter, r *http.Request) error {
+	arrived := o.now()
+	form, err := readForm(r)
+	o.allowOrigin(w, r, form)
+	if err != nil {
+		return err
+	}
+	if err := o.Ready(); err != nil {
+		return notReady(err)
+	}
+	grantType := form.Get("grant_type")
+	web.Note(r.Context(), "grant_type", grantType)
+	if grantType == "" {
+		return invalidRequest("The parameter grant_type is missing.")
+	}
+	if !slices.Contains([]string{"authorization_code", "refresh_token", "client_credentials"}, grantType) {
+		return refuse(http.StatusBadRequest, "unsupported_grant_type", "This grant type is not offered here.", nil)
+	}
+	client, err := o.authenticate(w, r, form)
+	if err != nil {
+		return err
+	}
+	for try := 0; ; try++ {
+		u := &unit{client: client, form: form, arrived: arrived}
+		answer, err := o.grantTokens(r, u)
+		switch {
+		case err == nil:
+			return web.JSON(w, http.StatusOK, answer)
+		case try == 2:
+			return o.protocolError(err)
+		case errors.Is(err, errStale):
+			if client, err = o.refreshClient(r.Context(), client); err != nil {
+				return err
+			}
+		case errors.Is(err, storage.ErrConflict):
+			// Another request was first. What that makes of this one - a grace replay, a lost
+			// race, a revocation - the row tells now.
+		default:
+			return o.protocolError(err)
+		}
+	}
+}
+
+// refreshClient reads a client anew. One that was disabled meanwhile, or whose credentials were
+// replaced, has to authenticate again.
+func (o *OAuth) refreshClient(ctx context.Context, old *storage.Client) (*storage.Client, error) {
+	fresh, err := o.DB.Client(ctx, old.ID)
+	if errors.Is(err, storage.ErrNotFound) || err == nil && (fresh.DisabledAt != nil || fresh.AuthMethod != old.AuthMethod || !sameSecrets(fresh, old)) {
+		o.DB.ForgetClient(old.ID)
+		return nil, refuse(http.StatusUnauthorized, "invalid_client", "The client was changed or disabled.", nil)
+	}
+	return fresh, err
+}
+
+func sameSecrets(a, b *storage.Client) bool {
+	return string(a.JWKS) == string(b.JWKS) && slices.EqualFunc(a.Secrets, b.Secrets, func(x, y storage.ClientSecret) bool { return string(x.Hash) == string(y.Hash) })
+}
+
+// tokenAnswer is RFC 6749, 5.1 with OpenID Connect's ID token.
+type tokenAnswer struct {
+	AccessToken  string `json:"access_token"`
+	TokenType    string `json:"token_type"`
+	ExpiresIn    int64  `json:"expires_in"`
+	RefreshToken string `json:"refresh_token,omitempty"`
+	IDToken      string `json:"id_token,omitempty"`
+	Scope        string `json:"scope"`
+}
+
+// grantTokens runs one attempt: fosite's handlers make the tokens, then the unit's one change is
+// written. Nothing is answered before that has succeeded.
+func (o *OAuth) grantTokens(r *http.Request, u *unit) (tokenAnswer, error) {
+	ctx := withUnit(r.Context(), u)
+	ar, err := o.provider.NewAccessRequest(ctx, r, newSession(u))
+	if err != nil {
+		return tokenAnswer{}, err
+	}
+	if len(u.scopes) < len(ar.GetGrantedScopes()) { // narrowed by a refresh
+		ar.(*fosite.AccessRequest).GrantedScope = u.scopes
+	}
+	resp, err := o.provider.NewAccessResponse(ctx, ar)
+	if err != nil {
+		return tokenAnswer{}, err
+	}
+	if err := u.flush(ctx, o); err != nil {
+		return tokenAnswer{}, err
+	}
+	web.Note(ctx, "user_id", u.grant.UserID)
+	answer := tokenAnswer{AccessToken: u.accessToken, TokenType: "Bearer", ExpiresIn: int64(u.expiresIn / time.Second), Scope: joinScopes(u.scopes)}
+	answer.RefreshToken, _ = resp.GetExtra("refresh_token").(string)
+	answer.IDToken, _ = resp.GetExtra("id_token").(string)
+	return answer, nil
+}
+
+func joinScopes(list []string) string { return strings.Join(list, " ") }
+
+// protocolError gives fosite's errors our face. Ours pass as they are.
+func (o *OAuth) protocolError(err error) error {
+	var own *web.Error
+	if errors.As(err, &own) || storage.Unavailable(err) {
+		return err
+	}
+	if errors.Is(err, errNoKey) {
+		return notReady(err)
+	}
+	if errors.Is(err, storage.ErrConflict) || errors.Is(err, errStale) {
+		return &web.Error{Status: http.StatusServiceUnavailable, Code: "temporarily_unavailable", RetryAfter: time.Second,
+			Message: "The grant is changing at this moment. Try again.", Err: err}
+	}
+	var theirs *fosite.RFC6749Error
+	if errors.As(err, &theirs) && theirs.CodeField < 500 && slices.Contains(knownErrors, theirs.ErrorField) {
+		return refuse(theirs.CodeField, theirs.ErrorField, theirs.DescriptionField, err)
+	}
+	return err // unexpected: server_error, with a reference
+}
+
+// knownErrors are the codes that may leave us; fosite has more than the registries do.
+var knownErrors = []string{"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "unsupported_response_type", "invalid_scope", "access_denied"}
+
+func notReady(err error) error {
+	return &web.Error{Status: http.StatusServiceUnavailable, Code: "temporarily_unavailable", RetryAfter: 2 * time.Second,
+		Message: "The service is starting. Try again in a moment.", Err: err}
+}

@@ -1,0 +1,98 @@
+package oauth
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"idp/web"
+)
+
+// UserInfo tells the claims that an access token was given for (OpenID Connect Core, 5.3).
+func (o *OAuth) UserInfo(w http.ResponseWriter, r *http.Request) error {
+	s, err := bearer(r)
+	if err != nil {
+		return challenge(w, 400, "invalid_request", err.Error(), "")
+	}
+	if s == "" {
+		return challenge(w, 401, "", "Send an access token.", "")
+	}
+	t, err := o.readAccessToken(r.Context(), s)
+	if err != nil {
+		return err
+	}
+	if t != nil {
+		web.Note(r.Context(), "client_id", t.ClientID)
+		if client, err := o.DB.CachedClient(r.Context(), t.ClientID); err == nil {
+			o.allowClientOrigin(w, r, client)
+		}
+	}
+	if !t.live(o.now()) || t.User == nil || !o.forUs(t) {
+		return challenge(w, 401, "invalid_token", "The access token is not valid: it is wrong, expired or revoked, or meant for another API.", "")
+	}
+	if !slices.Contains(t.scopes, "openid") {
+		return challenge(w, 403, "insufficient_scope", "The access token was not given for openid.", "openid")
+	}
+	claims := scopeClaims(t.User, t.scopes)
+	claims["sub"] = t.Subject
+	return web.JSON(w, http.StatusOK, claims)
+}
+
+// forUs says whether the provider itself is in the token's audience: a JWT says so, an opaque token
+// is for us when openid was granted with it.
+func (o *OAuth) forUs(t *presented) bool {
+	return !t.jwt || slices.Contains(t.resources, o.Issuer)
+}
+
+// bearer finds the access token of a request (RFC 6750, 2): in the header, or in a posted form;
+// never in the URL.
+func bearer(r *http.Request) (string, error) {
+	headers := r.Header.Values("Authorization")
+	if r.URL.Query().Has("access_token") {
+		return "", fmt.Errorf("The access token must not stand in the URL.")
+	}
+	var token string
+	if len(headers) > 1 {
+		return "", fmt.Errorf("There is more than one Authorization header.")
+	}
+	if len(headers) == 1 {
+		scheme, value, _ := strings.Cut(headers[0], " ")
+		if strings.EqualFold(scheme, "Bearer") {
+			token = strings.TrimSpace(value)
+		}
+	}
+	if r.Method == http.MethodPost && isForm(r) == nil {
+		if err := r.ParseForm(); err != nil {
+			return "", fmt.Errorf("The form cannot be read.")
+		}
+		posted := r.PostForm["access_token"]
+		if len(posted) > 1 || len(posted) == 1 && len(headers) > 0 {
+			return "", fmt.Errorf("The access token stands more than once.")
+		}
+		if len(posted) == 1 {
+			token = posted[0]
+		}
+	}
+	if len(token) > maxJWT {
+		return "", nil
+	}
+	return token, nil
+}
+
+// challenge refuses at a protected resource (RFC 6750, 3): without credentials, there is no error
+// code.
+func challenge(w http.ResponseWriter, status int, code, message, scope string) error {
+	header := `Bearer realm="userinfo"`
+	if code != "" {
+		header += fmt.Sprintf(`, error="%s", error_description="%s"`, code, message)
+	}
+	if scope != "" {
+		header += fmt.Sprintf(`, scope="%s"`, scope)
+	}
+	w.Header().Set("WWW-Authenticate", header)
+	if code == "" {
+		code = "invalid_token"
+	}
+	return refuse(status, code, message, nil)
+}
