@@ -1,0 +1,326 @@
+package login
+
+import (
+	"cmp"
+	"context"
+	"crypto/subtle"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"idp/storage"
+	"idp/web"
+)
+
+// What the page says. The first sentence is the same whatever is wrong with the pair.
+const (
+	saysWrong     = "That user name and password don't match. Please check both."
+	saysSuspended = "This account is switched off. Contact support."
+	saysNoName    = "Enter your email or user name."
+	saysNoWord    = "Enter your password."
+	saysStale     = "This page was open for a while. Please try again."
+)
+
+// maxIdentifier is the longest identifier that is looked up, in characters; no account has a
+// longer one.
+const maxIdentifier = 254
+
+// errStale says that the kept request is this browser's, but has expired.
+var errStale = errors.New("kept request has expired")
+
+// purpose is what somebody signs in for: an app's kept request, a page of our own, or nothing.
+type purpose struct {
+	request *storage.Request
+	client  *storage.Client // who made the request
+	to      string          // one of destinations, or ""
+}
+
+// next is where a finished sign-in leads. It comes from our own rows and lists only.
+func (p purpose) next() string {
+	if p.request != nil {
+		return "/authorize?request=" + url.QueryEscape(p.request.ID)
+	}
+	return cmp.Or(p.to, destinations[0])
+}
+
+func (p purpose) param(name string) string {
+	if p.request == nil {
+		return ""
+	}
+	return p.request.Params.Get(name)
+}
+
+// redirectURI is where the app's answer goes: a request may leave it out when its client has only
+// one (RFC 6749, 3.1.2.3).
+func (p purpose) redirectURI() string {
+	uri := p.param("redirect_uri")
+	if uri == "" && len(p.client.RedirectURIs) == 1 {
+		return p.client.RedirectURIs[0]
+	}
+	return uri
+}
+
+// SignIn is the page where people sign in (GET, POST /login).
+func (l *Login) SignIn(w http.ResponseWriter, r *http.Request) error {
+	form, err := web.Form(r)
+	if err != nil {
+		return err
+	}
+	if r.Method == http.MethodPost {
+		return l.signIn(w, r, form)
+	}
+	session, user, err := l.Current(r)
+	if err != nil {
+		return err
+	}
+	why, err := l.purpose(r, form)
+	if errors.Is(err, errStale) {
+		err = tooLate(why.client)
+	}
+	if err != nil {
+		return err
+	}
+	wantsAnother := form.Get("switch") == "1"
+	if user != nil && why.request == nil && !wantsAnother {
+		return web.See(w, r, why.next())
+	}
+	l.EnsureBrowser(w, r)
+	page := LoginPage{Identifier: hint(why.param("login_hint"))}
+	if user != nil {
+		page.Remembered = session.Persistent
+		page.Reauth = !wantsAnother && !slices.Contains(strings.Fields(why.param("prompt")), "select_account") &&
+			(page.Identifier == "" || isNameOf(page.Identifier, user))
+	}
+	if page.Reauth && page.Identifier == "" {
+		page.Identifier = user.Username
+	}
+	return l.show(w, r, why, page, nil)
+}
+
+func (l *Login) signIn(w http.ResponseWriter, r *http.Request, form url.Values) error {
+	if l.Browser(r) == nil {
+		return &web.Error{Status: http.StatusBadRequest, Message: "Your browser blocked the cookie we need. Allow cookies for this site and try again."}
+	}
+	page := LoginPage{Identifier: form.Get("username"), Remembered: form.Get("remember") == "1"}
+	why, err := l.purpose(r, form)
+	if errors.Is(err, errStale) {
+		if why.request, err = l.renew(r.Context(), why); err == nil {
+			return l.show(w, r, why, page, &web.Error{Status: http.StatusUnprocessableEntity, Message: saysStale})
+		}
+	}
+	if err != nil {
+		return err
+	}
+	l.EnsureBrowser(w, r)
+	err = l.authenticate(w, r, why, page, form.Get("password"))
+	if _, ok := errors.AsType[*web.Error](err); ok {
+		if err := l.markReauth(r, why, &page); err != nil {
+			return err
+		}
+		return l.show(w, r, why, page, err)
+	}
+	if err != nil {
+		return err
+	}
+	return web.See(w, r, why.next())
+}
+
+// authenticate checks name and password and begins the session. It gives a *web.Error for the
+// page: 422, 429 or 503.
+func (l *Login) authenticate(w http.ResponseWriter, r *http.Request, why purpose, page LoginPage, password string) error {
+	ctx := r.Context()
+	switch {
+	case strings.TrimSpace(page.Identifier) == "":
+		return &fieldError{"username", refusal(saysNoName)}
+	case password == "":
+		return &fieldError{"password", refusal(saysNoWord)}
+	case utf8.RuneCountInString(page.Identifier) > maxIdentifier:
+		return &fieldError{"password", refusal(saysWrong)}
+	}
+	p, err := l.DB.PasswordByIdentifier(ctx, page.Identifier)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return err
+	}
+	if p.User.ID != "" {
+		web.Note(ctx, "user", p.User.ID)
+	}
+	event := storage.Event{At: l.now(), UserID: p.User.ID, IP: web.ClientIP(ctx)}
+	if why.request != nil {
+		event.ClientID = why.request.ClientID
+	}
+	err = l.prove(ctx, whoever(p, page.Identifier), p, password)
+	switch {
+	case errors.Is(err, errWrongPassword):
+		event.Kind, event.Details = "login.failed", map[string]any{"reason": "password"}
+		if err := l.DB.AppendEvent(ctx, event); err != nil {
+			return err
+		}
+		return &fieldError{"password", refusal(saysWrong)}
+	case err != nil:
+		return err
+	case p.User.State == storage.UserActive:
+		event.Kind, event.Actor = "login.succeeded", p.User.ID
+		event.Details = map[string]any{"methods": []string{"pwd"}, "remembered": page.Remembered}
+		err = l.begin(w, r, p, page.Remembered, event)
+		if !errors.Is(err, storage.ErrNotFound) {
+			return err
+		}
+		// The account was suspended while its password was being checked.
+	}
+	event.Kind, event.Actor, event.Details = "login.failed", "", map[string]any{"reason": "suspended"}
+	if err := l.DB.AppendEvent(ctx, event); err != nil {
+		return err
+	}
+	return refusal(saysSuspended)
+}
+
+func refusal(message string) *web.Error {
+	return &web.Error{Status: http.StatusUnprocessableEntity, Message: message}
+}
+
+// fieldError is a refusal that belongs to one field of the form.
+type fieldError struct {
+	field string
+	face  *web.Error
+}
+
+func (e *fieldError) Error() string { return e.field + ": " + e.face.Error() }
+func (e *fieldError) Unwrap() error { return e.face }
+
+// purpose reads what the browser says it signs in for. A request that is not this browser's, or is
+// gone, gives a *web.Error; one that has only expired gives errStale together with the purpose.
+func (l *Login) purpose(r *http.Request, form url.Values) (purpose, error) {
+	var why purpose
+	if to := form.Get("to"); slices.Contains(destinations[:], to) {
+		why.to = to
+	}
+	id := form.Get("request")
+	if id == "" {
+		return why, nil
+	}
+	if len(id) > 128 {
+		return why, tooLate(nil)
+	}
+	request, err := l.DB.Request(r.Context(), id)
+	if errors.Is(err, storage.ErrNotFound) {
+		return why, tooLate(nil)
+	}
+	if err != nil {
+		return why, err
+	}
+	client, err := l.DB.CachedClient(r.Context(), request.ClientID)
+	if errors.Is(err, storage.ErrNotFound) {
+		return why, &web.Error{Status: http.StatusBadRequest, Message: "The app that sent you here is not known here any more."}
+	}
+	if err != nil {
+		return why, err
+	}
+	switch browser := l.Browser(r); {
+	case browser == nil:
+		return why, wayBack(client, "This request was started in another browser, or your browser blocked the cookie we need. Allow cookies for this site, then go back to the app and start again there.")
+	case subtle.ConstantTimeCompare(browser, request.BrowserHash) != 1:
+		return why, &web.Error{Status: http.StatusBadRequest, Message: "This request was started in another browser. Go back to the app and start again there."}
+	}
+	why.request, why.client = &request, client
+	if !request.ExpiresAt.After(l.now()) {
+		return why, errStale
+	}
+	return why, nil
+}
+
+func tooLate(client *storage.Client) error {
+	return wayBack(client, "This sign-in took too long, so it was closed. Nothing was changed. Go back to the app and start again.")
+}
+
+// wayBack is an error page with a way back to the app, if we know one.
+func wayBack(client *storage.Client, message string) error {
+	e := &web.Error{Status: http.StatusBadRequest, Message: message}
+	if client != nil && webURL(client.URI) != "" {
+		e.ActionText, e.ActionURL = "Go back to "+NewClientView(client, "").Name, client.URI
+	}
+	return e
+}
+
+// renew keeps an expired request anew, for the person who only took their time over the form. It
+// has a new id, and everything in it is checked again when it is taken up.
+func (l *Login) renew(ctx context.Context, why purpose) (*storage.Request, error) {
+	old := *why.request
+	err := l.DB.SpendRequest(ctx, old.ID)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, tooLate(why.client)
+	}
+	if err != nil {
+		return nil, err
+	}
+	life := old.ExpiresAt.Sub(old.CreatedAt)
+	renewed := old
+	renewed.ID = storage.NewID("")
+	renewed.CreatedAt = l.now()
+	renewed.ExpiresAt = renewed.CreatedAt.Add(life)
+	if err := l.DB.KeepRequest(ctx, renewed); err != nil {
+		return nil, err
+	}
+	return &renewed, nil
+}
+
+// hint is a login_hint that fits the field. It is a stranger's text: a prefill, never more.
+func hint(s string) string {
+	if utf8.RuneCountInString(s) > maxIdentifier {
+		return ""
+	}
+	return strings.TrimSpace(s)
+}
+
+func isNameOf(identifier string, u *storage.User) bool {
+	key := storage.CanonicalIdentifier(identifier)
+	return key == storage.CanonicalIdentifier(u.Username) || u.Email != "" && key == storage.CanonicalIdentifier(u.Email)
+}
+
+// markReauth keeps a page a re-authentication when the signed-in person failed at it.
+func (l *Login) markReauth(r *http.Request, why purpose, page *LoginPage) error {
+	if why.request == nil {
+		return nil
+	}
+	_, user, err := l.Current(r)
+	if err != nil || user == nil {
+		return err
+	}
+	page.Reauth = isNameOf(page.Identifier, user)
+	return nil
+}
+
+// show writes the sign-in page, with what went wrong if anything did.
+func (l *Login) show(w http.ResponseWriter, r *http.Request, why purpose, page LoginPage, problem error) error {
+	view := web.View{Name: "login.html"}
+	if e, ok := errors.AsType[*web.Error](problem); ok {
+		view.Status, page.Error = e.Status, e.Message
+		if e.RetryAfter > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds()+0.999)))
+		}
+		web.Note(r.Context(), "refused", problem.Error())
+	}
+	if f, ok := errors.AsType[*fieldError](problem); ok {
+		page.FieldError = f.field
+	}
+	page.Remember = true
+	page.To = why.to
+	if why.request != nil {
+		redirect := why.redirectURI()
+		page.Request = why.request.ID
+		page.Client = NewClientView(why.client, redirect)
+		page.CancelURL = "/authorize?request=" + url.QueryEscape(why.request.ID) + "&cancel=1"
+		if page.Reauth {
+			page.SwitchURL = "/login?request=" + url.QueryEscape(why.request.ID) + "&switch=1"
+		}
+		view.FormAction = FormActionFor(redirect)
+	}
+	if page.Reauth {
+		view.Account = page.Identifier
+	}
+	view.Data = page
+	return l.Site.Pages.Show(w, r, view)
+}
