@@ -137,11 +137,11 @@ func (db *DB) ReserveLease(ctx context.Context, job, holder string, now, until t
 func (db *DB) Sweep(ctx context.Context, now time.Time, keep time.Duration, limit int) (int64, error) {
 	var total int64
 	for _, statement := range []string{
-		`delete from requests where id in (select id from requests where expires_at < $1 - interval '1 day' limit $2)`,
+		`delete from requests where id in (select id from requests where expires_at < $1::timestamptz - interval '1 day' limit $2)`,
 		`delete from attempts where key in (select key from attempts where tat < $1 limit $2)`,
 		`delete from assertions where (client_id, jti_hash) in (select client_id, jti_hash from assertions where expires_at < $1 limit $2)`,
 		`delete from revoked_tokens where (grant_id, number) in (select grant_id, number from revoked_tokens where expires_at < $1 limit $2)`,
-		`delete from sessions where id in (select id from sessions where expires_at < $1 - interval '30 days' limit $2)`,
+		`delete from sessions where id in (select id from sessions where expires_at < $1::timestamptz - interval '30 days' limit $2)`,
 	} {
 		n, err := db.exec(ctx, "sweep", statement, now, limit)
 		if err != nil {

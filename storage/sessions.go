@@ -26,6 +26,14 @@ type Session struct {
 	EndedAt       *time.Time
 }
 
+// SignIn is what a new session rests on.
+type SignIn struct {
+	SecretHash    []byte    // of the new cookie
+	OldHash       []byte    // of the cookie that the browser had before; may be nil
+	PasswordSetAt time.Time // of the password that was proved: replaced meanwhile, it proves nothing
+	Event         Event
+}
+
 // HashSecret is how random secrets of 128 bits or more are stored: nothing to guess, so no slow hash.
 func HashSecret(secret string) []byte {
 	sum := sha256.Sum256([]byte(secret))
@@ -33,33 +41,38 @@ func HashSecret(secret string) []byte {
 }
 
 // CreateSession stores a session under the hash of its new cookie and writes the event. The cookie
-// that the browser had before (oldHash, may be nil) is dead afterwards: when the same person proved
-// themselves again, the row goes on with the new secret, so that grants and clients keep their
-// session; anybody else's session ends. ErrNotFound when the account is not active any more.
-func (db *DB) CreateSession(ctx context.Context, s *Session, secretHash, oldHash []byte, e Event) error {
+// that the browser had before is dead afterwards: when the same person proved themselves again, the
+// row goes on with the new secret, so that grants and clients keep their session; anybody else's
+// session ends. ErrNotFound when the account is not active any more, or its password was replaced.
+func (db *DB) CreateSession(ctx context.Context, s *Session, in SignIn) error {
 	return db.inTx(ctx, "create session", func(tx pgx.Tx) error {
-		renewed, err := renewSession(ctx, tx, s, secretHash, oldHash)
+		// The lock makes a suspension or a new password wait, or be seen.
+		var active bool
+		err := tx.QueryRow(ctx, `
+			select true
+			from users u
+			join credentials c on c.user_id = u.id and c.kind = 'password' and c.updated_at = $2
+			where u.id = $1 and u.state = 'active'
+			for share`, s.UserID, in.PasswordSetAt).Scan(&active)
+		if err != nil {
+			return err
+		}
+		renewed, err := renewSession(ctx, tx, s, in.SecretHash, in.OldHash)
 		if err != nil {
 			return err
 		}
 		if !renewed {
-			tag, err := tx.Exec(ctx, `
+			_, err := tx.Exec(ctx, `
 				insert into sessions (id, secret_hash, user_id, auth_time, methods, acr, ip, user_agent, persistent,
 				  created_at, seen_at, idle_expires_at, expires_at)
-				select $1, $2, u.id, $4, $5, $6, $7, $8, $9, $10, $10, $11, $12
-				from users u
-				where u.id = $3 and u.state = 'active'
-				for share`,
-				s.ID, secretHash, s.UserID, s.AuthTime, s.Methods, s.ACR, s.IP, s.UserAgent, s.Persistent,
+				values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11, $12)`,
+				s.ID, in.SecretHash, s.UserID, s.AuthTime, s.Methods, s.ACR, s.IP, s.UserAgent, s.Persistent,
 				s.CreatedAt, s.IdleExpiresAt, s.ExpiresAt)
 			if err != nil {
 				return err
 			}
-			if tag.RowsAffected() == 0 {
-				return pgx.ErrNoRows
-			}
 		}
-		return appendEvent(ctx, tx, e)
+		return appendEvent(ctx, tx, in.Event)
 	})
 }
 
@@ -72,7 +85,6 @@ func renewSession(ctx context.Context, tx pgx.Tx, s *Session, secretHash, oldHas
 		set secret_hash = $2, auth_time = $4, methods = $5, acr = $6, ip = $7, user_agent = $8, persistent = $9,
 		  seen_at = $10, idle_expires_at = $11, expires_at = $12
 		where secret_hash = $1 and user_id = $3 and ended_at is null and idle_expires_at > $10 and expires_at > $10
-		  and exists (select 1 from users u where u.id = $3 and u.state = 'active')
 		returning id`,
 		oldHash, secretHash, s.UserID, s.AuthTime, s.Methods, s.ACR, s.IP, s.UserAgent, s.Persistent,
 		s.CreatedAt, s.IdleExpiresAt, s.ExpiresAt).Scan(&s.ID)

@@ -150,8 +150,9 @@ func (db *DB) Users(ctx context.Context, after string, limit int) ([]User, error
 
 // Password is a person's password credential.
 type Password struct {
-	User User
-	Hash string // PHC string; empty when the person has no password
+	User  User
+	Hash  string    // PHC string; empty when the person has no password
+	SetAt time.Time // when it was chosen; a new hash of the same password does not change it
 }
 
 // PasswordByIdentifier reads, in one statement, the account somebody claims to own and the
@@ -168,11 +169,12 @@ func (db *DB) PasswordByUser(ctx context.Context, userID string) (Password, erro
 func (db *DB) password(ctx context.Context, where, arg string) (Password, error) {
 	var p Password
 	var sealed []byte
+	var setAt *time.Time
 	err := db.scanOne(ctx, "read password credential", `
-		select `+userColumns+`, c.data
+		select `+userColumns+`, c.data, c.updated_at
 		from users u
 		left join credentials c on c.user_id = u.id and c.kind = 'password'
-		where u.state <> 'deleted' and `+where, []any{arg}, append(p.User.fields(), &sealed)...)
+		where u.state <> 'deleted' and `+where, []any{arg}, append(p.User.fields(), &sealed, &setAt)...)
 	if err != nil || sealed == nil {
 		return p, err
 	}
@@ -180,7 +182,7 @@ func (db *DB) password(ctx context.Context, where, arg string) (Password, error)
 	if err != nil {
 		return p, fmt.Errorf("read password credential of %s: %w", p.User.ID, err)
 	}
-	p.Hash = string(plain)
+	p.Hash, p.SetAt = string(plain), *setAt
 	return p, nil
 }
 
@@ -194,9 +196,15 @@ func (db *DB) putPassword(ctx context.Context, q querier, userID, hash string, n
 	return err
 }
 
-// RehashPassword replaces the hash of a password that was just proved right, with newer parameters.
-func (db *DB) RehashPassword(ctx context.Context, userID, hash string, now time.Time) error {
-	return wrap("rehash password", db.putPassword(ctx, db.pool, userID, hash, now))
+// RehashPassword replaces the hash of a password that was just proved right by one with newer
+// parameters, unless another password was chosen since setAt.
+func (db *DB) RehashPassword(ctx context.Context, userID, hash string, setAt time.Time) error {
+	sealed := db.sealer.Seal([]byte(hash), "credentials", userID, "data")
+	_, err := db.exec(ctx, "rehash password", `
+		update credentials
+		set data = $2
+		where user_id = $1 and kind = 'password' and updated_at = $3`, userID, sealed, setAt)
+	return err
 }
 
 // SetPassword replaces a person's password. It ends their sessions but keep (the zero id keeps

@@ -106,7 +106,7 @@ func (p *Pages) Assets(w http.ResponseWriter, r *http.Request) error {
 
 // Icon serves the site's icon at the path that browsers ask for by themselves.
 func (p *Pages) Icon(w http.ResponseWriter, r *http.Request) error {
-	return See(w, r, p.named["icon.svg"])
+	return See(w, r, strings.TrimPrefix(p.named["icon.svg"], noted(r.Context()).base))
 }
 
 // Page is what every template sees.

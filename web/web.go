@@ -73,6 +73,7 @@ type request struct {
 	id    string
 	route string
 	ip    string
+	base  string // path of the issuer, before every path of ours
 	notes []slog.Attr
 }
 
@@ -111,7 +112,7 @@ func (s *Site) Root(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var id [10]byte
 		rand.Read(id[:])
-		req := &request{id: referenceEncoding.EncodeToString(id[:]), ip: s.clientIP(r)}
+		req := &request{id: referenceEncoding.EncodeToString(id[:]), ip: s.clientIP(r), base: s.Issuer.Path}
 		r = r.WithContext(context.WithValue(r.Context(), requestKey{}, req))
 		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
 		start := time.Now()
@@ -322,8 +323,12 @@ func JSON(w http.ResponseWriter, status int, v any) error {
 	return nil
 }
 
-// See sends the browser on with GET (303; never 307, which would repeat a posted password).
+// See sends the browser on with GET (303; never 307, which would repeat a posted password). A path
+// is one of ours, below the issuer.
 func See(w http.ResponseWriter, r *http.Request, to string) error {
+	if strings.HasPrefix(to, "/") {
+		to = noted(r.Context()).base + to
+	}
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "same-origin")
