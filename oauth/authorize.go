@@ -62,7 +62,7 @@ func (o *OAuth) again(w http.ResponseWriter, r *http.Request, params url.Values)
 	if len(q) > 8<<10 {
 		return refuse(http.StatusRequestEntityTooLarge, "invalid_request", "The authorization request is too long.", nil)
 	}
-	return web.See(w, r, o.Issuer+"/authorize?"+q)
+	return web.See(w, r, "/authorize?"+q)
 }
 
 // readAuthorization checks a request that came directly, or takes one that was kept. Without a
@@ -310,7 +310,7 @@ func (o *OAuth) sendTo(w http.ResponseWriter, r *http.Request, a *authorization,
 			return err
 		}
 	}
-	return web.See(w, r, o.Issuer+path+"?request="+a.keptID)
+	return web.See(w, r, path+"?request="+a.keptID)
 }
 
 // keptRequest finds a kept request of this browser.

@@ -106,7 +106,7 @@ func CheckClient(c *storage.Client) error {
 		say("A client that registered itself always asks for consent.")
 	}
 	for _, l := range []struct {
-		what           string
+		what          string
 		value, lo, hi int
 	}{
 		{"code", c.Lifetimes.Code, 10, 300}, {"access token", c.Lifetimes.AccessToken, 60, 86400}, {"ID token", c.Lifetimes.IDToken, 60, 86400},
@@ -172,18 +172,3 @@ func clientKeys(c *storage.Client) ([]jose.JSONWebKey, error) {
 
 // rotates says whether a refresh of this client gives a new refresh token.
 func rotates(c *storage.Client) bool { return c.Public() || !c.KeepRefreshToken }
-
-// view is what pages tell of a client.
-func view(c *storage.Client, redirectURI string) web.ClientView {
-	v := web.ClientView{Name: c.Name, URI: c.URI, PolicyURI: c.PolicyURI, TosURI: c.TosURI, Verified: c.Source != "registration" && c.Source != "cimd"}
-	for _, r := range c.Name {
-		v.Initial = strings.ToUpper(string(r))
-		break
-	}
-	for _, uri := range []string{c.URI, redirectURI} {
-		if u, err := url.Parse(uri); err == nil && u.Host != "" && v.Host == "" {
-			v.Host = u.Host
-		}
-	}
-	return v
-}

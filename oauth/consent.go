@@ -56,7 +56,7 @@ func (o *OAuth) Consent(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if next, _ := nextStep(o.question(a, facts, false)); next != stepConsent {
-		return web.See(w, r, o.Issuer+"/authorize?request="+a.keptID)
+		return web.See(w, r, "/authorize?request="+a.keptID)
 	}
 	if r.Method != http.MethodPost || r.PostForm.Get("person") != facts.User.ID {
 		return o.showConsent(w, r, a, facts)
@@ -101,8 +101,8 @@ func (o *OAuth) denied(w http.ResponseWriter, r *http.Request, a *authorization,
 
 func (o *OAuth) showConsent(w http.ResponseWriter, r *http.Request, a *authorization, f storage.Facts) error {
 	page := ConsentPage{
-		Request: a.keptID, Person: f.User.ID, Client: view(a.client, a.dest.uri), Account: accountName(f.User),
-		SwitchURL: o.Issuer + "/login?request=" + a.keptID + "&switch=1", Known: f.Consented,
+		Request: a.keptID, Person: f.User.ID, Client: *login.NewClientView(a.client, a.dest.uri), Account: accountName(f.User),
+		SwitchURL: "/login?request=" + a.keptID + "&switch=1", Known: f.Consented,
 	}
 	page.Unverified = !page.Client.Verified
 	if u, err := url.Parse(a.dest.uri); err == nil {

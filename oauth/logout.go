@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 
+	"idp/login"
 	"idp/storage"
 	"idp/web"
 )
@@ -132,8 +133,7 @@ func (o *OAuth) askSignOut(w http.ResponseWriter, r *http.Request, s signOut, us
 	}
 	var formAction []string
 	if s.client != nil {
-		v := view(s.client, s.target)
-		page.Client = &v
+		page.Client = login.NewClientView(s.client, s.target)
 	}
 	if o := origin(s.target); o != "" {
 		formAction = append(formAction, o)
@@ -145,7 +145,7 @@ func (o *OAuth) askSignOut(w http.ResponseWriter, r *http.Request, s signOut, us
 func (o *OAuth) signedOut(w http.ResponseWriter, r *http.Request, s signOut) error {
 	w.Header().Set("Clear-Site-Data", `"cache"`)
 	if s.target == "" {
-		return web.See(w, r, o.Issuer+"/logout/done")
+		return web.See(w, r, "/logout/done")
 	}
 	params := url.Values{}
 	if s.state != "" {

@@ -10,7 +10,9 @@ import (
 func TestNextStep(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
-	signedIn := func(ago time.Duration) *storage.Session { return &storage.Session{UserID: "usr_a", AuthTime: now.Add(-ago)} }
+	signedIn := func(ago time.Duration) *storage.Session {
+		return &storage.Session{UserID: "usr_a", AuthTime: now.Add(-ago)}
+	}
 	seconds := func(n int) *int { return &n }
 	for _, tc := range []struct {
 		name    string

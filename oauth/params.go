@@ -1,11 +1,14 @@
 package oauth
 
 import (
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"idp/web"
 )
@@ -13,12 +16,12 @@ import (
 // Limits of single parameters, in bytes; the whole body or URL is bounded elsewhere.
 var paramLimits = map[string]int{
 	"client_id": 256, "redirect_uri": 2048, "state": 2048, "nonce": 512, "scope": 8192, "login_hint": 320,
-	"code_challenge": 128, "code_verifier": 128, "response_type": 128, "response_mode": 64, "prompt": 128,
+	"code_challenge": 128, "code_challenge_method": 32, "code_verifier": 128, "response_type": 128, "response_mode": 64, "prompt": 128,
 	"max_age": 16, "acr_values": 1024, "ui_locales": 1024, "claims_locales": 1024, "display": 64, "id_token_hint": maxJWT,
 	"code": 512, "refresh_token": 512, "grant_type": 128, "client_secret": 1024, "client_assertion": maxJWT,
 	"client_assertion_type": 128, "token": maxJWT, "token_type_hint": 64, "resource": 2048,
 	"post_logout_redirect_uri": 2048, "logout_hint": 320, "request": maxJWT, "request_uri": 2048, "registration": 2048,
-	"access_token": maxJWT,
+	"access_token": maxJWT, "claims": 8192,
 }
 
 // repeatable parameters may stand several times (RFC 8707, 2).
@@ -48,6 +51,9 @@ func clean(form url.Values) error {
 			if len(v) > limit {
 				return invalidRequest("The parameter " + name + " is too long.")
 			}
+			if !plainText(v) {
+				return invalidRequest("The parameter " + name + " has bytes that are no text.")
+			}
 		}
 		form[name] = values
 	}
@@ -55,6 +61,11 @@ func clean(form url.Values) error {
 		return invalidRequest("There are too many parameters.")
 	}
 	return nil
+}
+
+// plainText is UTF-8 without control characters: what a database can store and a page can show.
+func plainText(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 func repeated(values []string) bool { return len(values) > 1 }
@@ -112,7 +123,11 @@ func readParams(r *http.Request) (url.Values, error) {
 		return nil, badForm(err)
 	}
 	form := r.Form // of both: a parameter in the URL and in the body stands twice
-	return form, clean(form)
+	if err := clean(form); err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(form, func(name string, _ []string) bool { _, known := paramLimits[name]; return !known && name != "cancel" && name != "confirm" })
+	return form, nil
 }
 
 // words splits a space-separated list.
