@@ -146,7 +146,7 @@ func (l *Login) authenticate(w http.ResponseWriter, r *http.Request, why purpose
 		return err
 	}
 	if p.User.ID != "" {
-		web.Note(ctx, "user", p.User.ID)
+		web.Note(ctx, "user_id", p.User.ID)
 	}
 	event := storage.Event{At: l.now(), UserID: p.User.ID, IP: web.ClientIP(ctx)}
 	if why.request != nil {

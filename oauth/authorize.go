@@ -247,10 +247,8 @@ func (o *OAuth) decide(w http.ResponseWriter, r *http.Request, a *authorization,
 	case stepRefuse:
 		return o.answerError(w, r, a, refuse(0, refusal, refusals[refusal], nil))
 	}
-	if time.Since(facts.Session.SeenAt) > time.Minute {
-		if err := o.Login.Touch(r.Context(), facts.Session); err != nil {
-			o.Log.Warn("session was not touched", "error", err.Error())
-		}
+	if err := o.Login.Touch(r.Context(), facts.Session); err != nil {
+		o.Log.Warn("session was not touched", "error", err.Error())
 	}
 	return o.issueCode(w, r, a, facts)
 }

@@ -85,11 +85,17 @@ func noted(ctx context.Context) *request {
 	return r
 }
 
-// Note adds a field to the request's log line. Values of strangers are cut at 512 bytes.
+// Note sets a field of the request's log line. Values of strangers are cut at 512 bytes.
 func Note(ctx context.Context, key, value string) {
 	r := noted(ctx)
 	if len(value) > 512 {
 		value = value[:512]
+	}
+	for i, n := range r.notes {
+		if n.Key == key {
+			r.notes[i].Value = slog.StringValue(value)
+			return
+		}
 	}
 	r.notes = append(r.notes, slog.String(key, value))
 }

@@ -1,0 +1,68 @@
+// Package admin lets operators look after clients and people. The command line calls it, and so
+// does whatever else an operator works with: the rules stand here once.
+//
+// Errors are *web.Error: 404 for what is not there, 409 for what is taken, 422 for what is not
+// possible, each with a sentence that names the mend.
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"idp/storage"
+	"idp/web"
+)
+
+// Config is what the package needs.
+type Config struct {
+	DB           *storage.DB
+	Log          *slog.Logger
+	Now          func() time.Time
+	HashPassword func(ctx context.Context, password string) (string, error)
+	// CheckPassword is the policy for new passwords; nil accepts all. Context are words that a
+	// guesser tries first.
+	CheckPassword func(password string, context ...string) error
+}
+
+// Admin does what operators ask for.
+type Admin struct{ Config }
+
+// New makes an Admin.
+func New(c Config) *Admin {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Admin{c}
+}
+
+// now is the present in the precision of the database.
+func (a *Admin) now() time.Time { return a.Now().UTC().Truncate(time.Microsecond) }
+
+func (a *Admin) event(kind string) storage.Event {
+	return storage.Event{At: a.now(), Kind: kind, Actor: "operator"}
+}
+
+// page is how many rows are read at once when all are wanted.
+const page = 500
+
+func impossible(format string, args ...any) error {
+	return &web.Error{Status: http.StatusUnprocessableEntity, Code: "invalid_request", Message: fmt.Sprintf(format, args...)}
+}
+
+// told gives the database's answers a face.
+func told(err error, missing, taken string) error {
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		return &web.Error{Status: http.StatusNotFound, Code: "not_found", Message: missing, Err: err}
+	case errors.Is(err, storage.ErrConflict):
+		return &web.Error{Status: http.StatusConflict, Code: "conflict", Message: taken, Err: err}
+	}
+	return err
+}

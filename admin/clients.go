@@ -1,0 +1,168 @@
+package admin
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"idp/oauth"
+	"idp/storage"
+)
+
+// ClientInput is a client to make.
+type ClientInput struct {
+	ID     string // "" makes one; never changes
+	Preset string // "" means web
+	Name   string
+	// URL is where the app is, such as https://app.example.com. Without redirect URIs it gives
+	// them: /callback below it.
+	URL                    string
+	RedirectURIs           []string
+	PostLogoutRedirectURIs []string
+	Source                 string                        // "" means admin
+	Secret                 string                        // "" makes one
+	Change                 func(*storage.ClientMetadata) // what differs from the preset; may be nil
+}
+
+var clientID = regexp.MustCompile(`^[A-Za-z0-9._-]{3,64}$`)
+
+// CreateClient makes a client. The secret is given back this once and never again; it is "" for
+// clients that need none.
+func (a *Admin) CreateClient(ctx context.Context, in ClientInput) (storage.Client, string, error) {
+	m, err := preset(cmp.Or(in.Preset, storage.ClientWeb))
+	if err != nil {
+		return storage.Client{}, "", err
+	}
+	c := storage.Client{
+		ID: in.ID, Source: cmp.Or(in.Source, "admin"), Version: 1,
+		CreatedAt: a.now(), UpdatedAt: a.now(), ClientMetadata: in.describe(m),
+	}
+	if c.ID == "" {
+		c.ID = storage.NewID("cli_")
+	}
+	if !clientID.MatchString(c.ID) {
+		return c, "", impossible("The client id %q is not possible. Use 3 to 64 letters, digits and . _ -, or leave it out to get one.", c.ID)
+	}
+	if err := oauth.CheckClient(&c); err != nil {
+		return c, "", err
+	}
+	secret := ""
+	if needsSecret(&c.ClientMetadata) {
+		secret = a.addSecret(&c, in.Secret)
+	}
+	e := a.event("client.created")
+	e.ClientID = c.ID
+	err = a.DB.CreateClient(ctx, c, e)
+	return c, secret, told(err, "", fmt.Sprintf("There is a client %s already. Choose another id.", c.ID))
+}
+
+// describe lays what was asked for over the preset.
+func (in *ClientInput) describe(m storage.ClientMetadata) storage.ClientMetadata {
+	m.Name = in.Name
+	if base := strings.TrimSuffix(in.URL, "/"); base != "" {
+		m.URI = base
+		if m.Type == storage.ClientWeb || m.Type == storage.ClientSPA {
+			m.RedirectURIs = []string{base + "/callback"}
+			m.PostLogoutRedirectURIs = []string{base + "/"}
+		}
+	}
+	if len(in.RedirectURIs) > 0 {
+		m.RedirectURIs = in.RedirectURIs
+	}
+	if len(in.PostLogoutRedirectURIs) > 0 {
+		m.PostLogoutRedirectURIs = in.PostLogoutRedirectURIs
+	}
+	if in.Change != nil {
+		in.Change(&m)
+	}
+	return m
+}
+
+func (a *Admin) addSecret(c *storage.Client, secret string) string {
+	secret = cmp.Or(secret, storage.NewSecret("idp_cs_"))
+	c.Secrets = []storage.ClientSecret{{Hash: storage.HashSecret(secret), CreatedAt: a.now()}}
+	return secret
+}
+
+// Client finds a client by its id.
+func (a *Admin) Client(ctx context.Context, id string) (storage.Client, error) {
+	c, err := a.DB.Client(ctx, id)
+	if err != nil {
+		return storage.Client{}, noClient(id, err)
+	}
+	return *c, nil
+}
+
+func noClient(id string, err error) error {
+	return told(err, fmt.Sprintf("There is no client %s.", id), fmt.Sprintf("Somebody else changes the client %s at the moment. Try again.", id))
+}
+
+// Clients lists all clients by id.
+func (a *Admin) Clients(ctx context.Context) ([]storage.Client, error) {
+	var all []storage.Client
+	for after := ""; ; {
+		some, err := a.DB.Clients(ctx, after, page)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+		if len(some) < page {
+			return all, nil
+		}
+		after = some[len(some)-1].ID
+	}
+}
+
+// UpdateClient changes a client: its metadata, its secrets, or whether it is disabled, which ends
+// all it holds. A client that begins to need a secret gets one, given back this once.
+func (a *Admin) UpdateClient(ctx context.Context, id string, change func(*storage.Client)) (storage.Client, string, error) {
+	for try := 0; ; try++ {
+		c, secret, err := a.updateClient(ctx, id, change)
+		if err == nil || try == 3 || !errors.Is(err, storage.ErrConflict) {
+			return c, secret, noClient(id, err)
+		}
+	}
+}
+
+func (a *Admin) updateClient(ctx context.Context, id string, change func(*storage.Client)) (storage.Client, string, error) {
+	old, err := a.DB.Client(ctx, id)
+	if err != nil {
+		return storage.Client{}, "", err
+	}
+	c := *old
+	change(&c)
+	c.ID, c.Version = old.ID, old.Version
+	if err := oauth.CheckClient(&c); err != nil {
+		return c, "", err
+	}
+	secret := ""
+	switch {
+	case !needsSecret(&c.ClientMetadata):
+		c.Secrets = nil
+	case len(c.Secrets) == 0:
+		secret = a.addSecret(&c, "")
+	}
+	e := a.event("client.updated")
+	switch {
+	case c.DisabledAt != nil && old.DisabledAt == nil:
+		e = a.event("client.disabled")
+	case c.DisabledAt == nil && old.DisabledAt != nil:
+		e = a.event("client.enabled")
+	}
+	e.ClientID = id
+	if err := a.DB.UpdateClient(ctx, c, a.now(), e); err != nil {
+		return c, "", err
+	}
+	c.Version, c.UpdatedAt = c.Version+1, e.At
+	return c, secret, nil
+}
+
+// DeleteClient removes a client and ends all it holds.
+func (a *Admin) DeleteClient(ctx context.Context, id string) error {
+	e := a.event("client.deleted")
+	e.ClientID = id
+	return noClient(id, a.DB.DeleteClient(ctx, id, e.At, e))
+}

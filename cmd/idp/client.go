@@ -1,0 +1,261 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"idp"
+	"idp/admin"
+	"idp/oauth"
+	"idp/storage"
+)
+
+type clientCommand struct {
+	idp.Connection
+	Create clientCreate `cmd:"" help:"Make a client, and print all that its developer needs."`
+	List   clientList   `cmd:"" help:"List all clients."`
+	Show   clientShow   `cmd:"" help:"Show one client."`
+	Update clientUpdate `cmd:"" help:"Change a client."`
+	Delete clientDelete `cmd:"" help:"Delete a client and end all it holds."`
+}
+
+// clientView is a client as the command line tells of it: without hashes.
+type clientView struct {
+	storage.Client
+	ClientSecret string   `json:"client_secret,omitempty"`
+	Secrets      int      `json:"secret_count"`
+	Issuer       string   `json:"issuer,omitempty"`
+	DiscoveryURL string   `json:"discovery_url,omitempty"`
+	Weaknesses   []string `json:"weaknesses,omitempty"`
+}
+
+func viewClient(c storage.Client, secret, issuer string) clientView {
+	v := clientView{Client: c, ClientSecret: secret, Secrets: len(c.Secrets), Issuer: issuer, Weaknesses: oauth.Weaknesses(&c)}
+	v.Client.Secrets = nil
+	if issuer != "" {
+		v.DiscoveryURL = issuer + "/.well-known/openid-configuration"
+	}
+	return v
+}
+
+type clientCreate struct {
+	Preset string `name:"preset" default:"web" enum:"web,spa,native,machine" help:"Kind of app: web (has a server), spa (runs in the browser), native (app or command line), machine (no person)."`
+	ID     string `name:"id" placeholder:"ID" help:"Client id; one is made if missing."`
+	clientFlags
+}
+
+func (f *clientCreate) Run(c *console, cmd *clientCommand) error {
+	if f.Name == nil || *f.Name == "" {
+		return idp.ConfigError("A name is needed: people see it when they sign in. Add --name \"My app\".")
+	}
+	change, err := f.changes(c)
+	if err != nil {
+		return err
+	}
+	return with(c, cmd.Connection, false, func(db *opened) error {
+		made, secret, err := db.admin.CreateClient(c.ctx, admin.ClientInput{
+			ID: f.ID, Preset: f.Preset, Name: *f.Name, URL: value(f.URL), Change: change,
+		})
+		if err != nil {
+			return err
+		}
+		if db.Issuer == "" {
+			c.note("Set IDP_ISSUER to have the provider's address in this output.")
+		}
+		return c.print(viewClient(made, secret, db.Issuer), func(w io.Writer) { handOver(w, made, secret, db.Issuer) })
+	})
+}
+
+func value(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+type clientList struct{}
+
+func (clientList) Run(c *console, cmd *clientCommand) error {
+	return with(c, cmd.Connection, false, func(db *opened) error {
+		all, err := db.admin.Clients(c.ctx)
+		if err != nil {
+			return err
+		}
+		views := []clientView{}
+		for _, cl := range all {
+			views = append(views, viewClient(cl, "", ""))
+		}
+		return c.print(views, func(w io.Writer) {
+			t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+			fmt.Fprintln(t, "CLIENT ID\tTYPE\tNAME\tSTATE")
+			for _, cl := range all {
+				state := "enabled"
+				if cl.DisabledAt != nil {
+					state = "disabled"
+				}
+				fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", cl.ID, cl.Type, printable(cl.Name), state)
+			}
+			t.Flush()
+		})
+	})
+}
+
+type clientShow struct {
+	ID string `arg:"" name:"id" help:"Client id."`
+}
+
+func (f *clientShow) Run(c *console, cmd *clientCommand) error {
+	return with(c, cmd.Connection, false, func(db *opened) error {
+		found, err := db.admin.Client(c.ctx, f.ID)
+		if err != nil {
+			return err
+		}
+		return showClient(c, found, "", db.Issuer)
+	})
+}
+
+func showClient(c *console, cl storage.Client, secret, issuer string) error {
+	return c.print(viewClient(cl, secret, issuer), func(w io.Writer) { describeClient(w, cl, secret) })
+}
+
+type clientUpdate struct {
+	ID                           string   `arg:"" name:"id" help:"Client id."`
+	AddRedirectURI               []string `name:"add-redirect-uri" sep:"none" placeholder:"URI" help:"Add a redirect URI."`
+	RemoveRedirectURI            []string `name:"remove-redirect-uri" sep:"none" placeholder:"URI" help:"Remove a redirect URI."`
+	AddPostLogoutRedirectURI     []string `name:"add-post-logout-redirect-uri" sep:"none" placeholder:"URI" help:"Add an address to return to after sign-out."`
+	RemovePostLogoutRedirectURIs []string `name:"remove-post-logout-redirect-uri" sep:"none" placeholder:"URI" help:"Remove one."`
+	Disable                      bool     `name:"disable" xor:"state" help:"Refuse the client, and end all it holds."`
+	Enable                       bool     `name:"enable" xor:"state" help:"Accept a disabled client again."`
+	clientFlags
+}
+
+func (f *clientUpdate) Run(c *console, cmd *clientCommand) error {
+	change, err := f.changes(c)
+	if err != nil {
+		return err
+	}
+	return with(c, cmd.Connection, false, func(db *opened) error {
+		updated, secret, err := db.admin.UpdateClient(c.ctx, f.ID, func(cl *storage.Client) {
+			if f.Name != nil {
+				cl.Name = *f.Name
+			}
+			if f.URL != nil {
+				cl.URI = *f.URL
+			}
+			change(&cl.ClientMetadata)
+			cl.RedirectURIs = edited(cl.RedirectURIs, f.AddRedirectURI, f.RemoveRedirectURI)
+			cl.PostLogoutRedirectURIs = edited(cl.PostLogoutRedirectURIs, f.AddPostLogoutRedirectURI, f.RemovePostLogoutRedirectURIs)
+			now := time.Now().UTC().Truncate(time.Microsecond)
+			switch {
+			case f.Disable && cl.DisabledAt == nil:
+				cl.DisabledAt = &now
+			case f.Enable:
+				cl.DisabledAt = nil
+			}
+		})
+		if err != nil {
+			return err
+		}
+		return showClient(c, updated, secret, db.Issuer)
+	})
+}
+
+// edited gives a new list: nobody else's is changed.
+func edited(list, add, remove []string) []string {
+	var out []string
+	for _, s := range append(slices.Clone(list), add...) {
+		if !slices.Contains(remove, s) && !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+type clientDelete struct {
+	ID string `arg:"" name:"id" help:"Client id."`
+}
+
+func (f *clientDelete) Run(c *console, cmd *clientCommand) error {
+	return with(c, cmd.Connection, false, func(db *opened) error {
+		if err := db.admin.DeleteClient(c.ctx, f.ID); err != nil {
+			return err
+		}
+		return c.print(map[string]string{"deleted": f.ID}, func(w io.Writer) { fmt.Fprintf(w, "Deleted %s and ended all it held.\n", f.ID) })
+	})
+}
+
+// describeClient writes a client for people to read.
+func describeClient(w io.Writer, c storage.Client, secret string) {
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	row := func(name string, values ...string) {
+		if text := strings.Join(values, " "); text != "" {
+			fmt.Fprintf(t, "%s\t%s\n", name, printable(text))
+		}
+	}
+	row("Client id", c.ID)
+	if secret != "" {
+		row("Client secret", secret+"  (shown this once)")
+	}
+	row("Name", c.Name)
+	row("Type", c.Type)
+	if c.DisabledAt != nil {
+		row("Disabled", c.DisabledAt.Format(time.RFC3339))
+	}
+	row("URL", c.URI)
+	for _, uri := range c.RedirectURIs {
+		row("Redirect URI", uri)
+	}
+	for _, uri := range c.PostLogoutRedirectURIs {
+		row("After sign-out", uri)
+	}
+	row("Grants", c.GrantTypes...)
+	row("Scopes", c.Scopes...)
+	row("Authentication", c.AuthMethod)
+	row("ID tokens", c.IDTokenAlg)
+	row("Access tokens", c.AccessTokenFormat)
+	row("Resources", c.Resources...)
+	row("Audience", c.Audience...)
+	row("Origins", c.AllowedOrigins...)
+	for _, f := range []struct {
+		on   bool
+		text string
+	}{
+		{c.SkipConsent, "people are not asked for consent"},
+		{c.KeepRefreshToken, "refresh tokens are not rotated"},
+		{c.SessionRefresh, "gets refresh tokens that end with the session"},
+		{c.RequireAuthTime, "ID tokens carry auth_time"},
+	} {
+		if f.on {
+			row("Setting", f.text)
+		}
+	}
+	for _, l := range []struct {
+		name    string
+		seconds int
+	}{
+		{"Code life", c.Lifetimes.Code}, {"Access token life", c.Lifetimes.AccessToken}, {"ID token life", c.Lifetimes.IDToken},
+		{"Refresh idle", c.Lifetimes.RefreshIdle}, {"Refresh max", c.Lifetimes.RefreshMax},
+	} {
+		if l.seconds > 0 {
+			row(l.name, (time.Duration(l.seconds) * time.Second).String())
+		}
+	}
+	for _, weak := range oauth.Weaknesses(&c) {
+		row("Weakness", weak)
+	}
+	t.Flush()
+}
+
+// printable keeps control characters of stored text away from the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"idp"
+	"idp/storage"
+)
+
+// clientFlags is what an operator may say of a client. A flag that is not given changes nothing.
+type clientFlags struct {
+	Name                  *string        `name:"name" placeholder:"NAME" help:"Name that people see when they sign in."`
+	URL                   *string        `name:"url" placeholder:"URL" help:"Where the app is. At creation also gives the redirect URI URL/callback."`
+	LogoURI               *string        `name:"logo-uri" placeholder:"URL" help:"Logo."`
+	PolicyURI             *string        `name:"policy-uri" placeholder:"URL" help:"Privacy policy."`
+	TosURI                *string        `name:"tos-uri" placeholder:"URL" help:"Terms of service."`
+	RedirectURI           []string       `name:"redirect-uri" sep:"none" placeholder:"URI" help:"Where the app takes the answer; repeat for several. Replaces all."`
+	PostLogoutRedirectURI []string       `name:"post-logout-redirect-uri" sep:"none" placeholder:"URI" help:"Where the app is after sign-out; repeat for several. Replaces all."`
+	Scope                 *string        `name:"scope" placeholder:"SCOPES" help:"Scopes the app may ask for, separated by spaces."`
+	GrantType             []string       `name:"grant-type" placeholder:"GRANT" help:"Grants the app may use: authorization_code, refresh_token, client_credentials. Replaces all."`
+	AuthMethod            *string        `name:"auth-method" placeholder:"METHOD" help:"client_secret_basic, client_secret_post, private_key_jwt or none."`
+	AuthSigningAlg        *string        `name:"auth-signing-alg" placeholder:"ALG" help:"Only algorithm accepted of its assertions."`
+	JWKS                  *string        `name:"jwks" placeholder:"FILE" help:"Its public keys as a JWK set; - reads standard input."`
+	IDTokenAlg            *string        `name:"id-token-alg" placeholder:"ALG" help:"RS256, ES256, PS256 or EdDSA."`
+	AccessTokenFormat     *string        `name:"access-token-format" placeholder:"FORMAT" help:"opaque or jwt."`
+	Resource              []string       `name:"resource" sep:"none" placeholder:"URI" help:"Resource it may ask tokens for; repeat for several. Replaces all."`
+	Audience              []string       `name:"audience" sep:"none" placeholder:"URI" help:"Resource that it is, when it introspects tokens; repeat for several. Replaces all."`
+	AllowedOrigin         []string       `name:"allowed-origin" sep:"none" placeholder:"ORIGIN" help:"Origin whose scripts may call as this client, instead of those of its redirect URIs. Replaces all."`
+	DefaultMaxAge         *time.Duration `name:"default-max-age" placeholder:"TIME" help:"Ask people again when their sign-in is older."`
+	CodeLife              *time.Duration `name:"code-life" placeholder:"TIME" help:"Lifetime of codes; 0s is the default (1m)."`
+	AccessTokenLife       *time.Duration `name:"access-token-life" placeholder:"TIME" help:"Lifetime of access tokens; 0s is the default (10m)."`
+	IDTokenLife           *time.Duration `name:"id-token-life" placeholder:"TIME" help:"Lifetime of ID tokens; 0s is the default (10m)."`
+	RefreshIdle           *time.Duration `name:"refresh-idle" placeholder:"TIME" help:"Refresh tokens end after this time without use; 0s is the default."`
+	RefreshMax            *time.Duration `name:"refresh-max" placeholder:"TIME" help:"Refresh tokens end after this time in any case; 0s is the default."`
+
+	SkipConsent             *bool `name:"skip-consent" negatable:"" help:"Do not ask people for consent: for apps of your own."`
+	SessionRefresh          *bool `name:"session-refresh" negatable:"" help:"Refresh tokens without offline_access, which end with the session."`
+	KeepRefreshToken        *bool `name:"keep-refresh-token" negatable:"" help:"Do not rotate refresh tokens (confidential clients only)."`
+	RequireAuthTime         *bool `name:"require-auth-time" negatable:"" help:"Put auth_time into all ID tokens."`
+	IDTokenClaims           *bool `name:"id-token-claims" negatable:"" help:"Put profile claims into ID tokens, for apps that do not ask userinfo."`
+	IntrospectAll           *bool `name:"introspect-all" negatable:"" help:"May introspect the access tokens of all clients."`
+	PKCEOptional            *bool `name:"pkce-optional" negatable:"" help:"Weakness: accept requests without PKCE (confidential clients only)."`
+	LegacyAssertionAudience *bool `name:"legacy-assertion-audience" negatable:"" help:"Weakness: accept assertions with the token endpoint as audience."`
+}
+
+// changes reads the files that flags name and gives what the flags do to a client.
+func (f *clientFlags) changes(c *console) (func(*storage.ClientMetadata), error) {
+	var jwks []byte
+	if f.JWKS != nil {
+		var err error
+		if jwks, err = readFile(c, *f.JWKS); err != nil {
+			return nil, idp.ConfigError(fmt.Sprintf("The JWK set cannot be read: %v.", err))
+		}
+	}
+	return func(m *storage.ClientMetadata) {
+		if jwks != nil {
+			m.JWKS = jwks
+		}
+		for _, s := range []struct {
+			to   *string
+			from *string
+		}{
+			{&m.LogoURI, f.LogoURI}, {&m.PolicyURI, f.PolicyURI}, {&m.TosURI, f.TosURI}, {&m.AuthMethod, f.AuthMethod},
+			{&m.AuthSigningAlg, f.AuthSigningAlg}, {&m.IDTokenAlg, f.IDTokenAlg}, {&m.AccessTokenFormat, f.AccessTokenFormat},
+		} {
+			if s.from != nil {
+				*s.to = *s.from
+			}
+		}
+		if f.Scope != nil {
+			m.Scopes = orNone(strings.Fields(*f.Scope))
+		}
+		for _, s := range []struct {
+			to   *[]string
+			from []string
+		}{
+			{&m.RedirectURIs, f.RedirectURI}, {&m.PostLogoutRedirectURIs, f.PostLogoutRedirectURI}, {&m.GrantTypes, f.GrantType},
+			{&m.Resources, f.Resource}, {&m.Audience, f.Audience}, {&m.AllowedOrigins, f.AllowedOrigin},
+		} {
+			if s.from != nil {
+				*s.to = s.from
+			}
+		}
+		for _, s := range []struct {
+			to   *bool
+			from *bool
+		}{
+			{&m.SkipConsent, f.SkipConsent}, {&m.SessionRefresh, f.SessionRefresh}, {&m.KeepRefreshToken, f.KeepRefreshToken},
+			{&m.RequireAuthTime, f.RequireAuthTime}, {&m.IDTokenClaims, f.IDTokenClaims}, {&m.IntrospectAll, f.IntrospectAll},
+			{&m.PKCEOptional, f.PKCEOptional}, {&m.LegacyAssertionAudience, f.LegacyAssertionAudience},
+		} {
+			if s.from != nil {
+				*s.to = *s.from
+			}
+		}
+		for _, s := range []struct {
+			to   *int
+			from *time.Duration
+		}{
+			{&m.Lifetimes.Code, f.CodeLife}, {&m.Lifetimes.AccessToken, f.AccessTokenLife}, {&m.Lifetimes.IDToken, f.IDTokenLife},
+			{&m.Lifetimes.RefreshIdle, f.RefreshIdle}, {&m.Lifetimes.RefreshMax, f.RefreshMax},
+		} {
+			if s.from != nil {
+				*s.to = int(s.from.Seconds())
+			}
+		}
+		if f.DefaultMaxAge != nil {
+			seconds := int(f.DefaultMaxAge.Seconds())
+			m.DefaultMaxAge = &seconds
+		}
+	}, nil
+}
+
+const maxFile = 1 << 20
+
+// readFile reads a file, or standard input for "-".
+func readFile(c *console, name string) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(io.LimitReader(c.in, maxFile))
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxFile))
+}

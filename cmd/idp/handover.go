@@ -1,0 +1,68 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/template"
+
+	"idp/storage"
+)
+
+// What a developer pastes into an app of each kind.
+var snippets = map[string]string{
+	storage.ClientWeb: `For the app's environment:
+
+  OIDC_ISSUER={{.Issuer}}
+  OIDC_CLIENT_ID={{.ID}}
+{{- if .Secret}}
+  OIDC_CLIENT_SECRET={{.Secret}}
+{{- end}}
+  OIDC_REDIRECT_URI={{.Redirect}}
+  OIDC_SCOPES="{{.Scopes}}"
+`,
+	storage.ClientSPA: `With oidc-client-ts:
+
+  import { UserManager } from "oidc-client-ts";
+
+  const users = new UserManager({
+    authority: "{{.Issuer}}",
+    client_id: "{{.ID}}",
+    redirect_uri: "{{.Redirect}}",
+{{- if .PostLogout}}
+    post_logout_redirect_uri: "{{.PostLogout}}",
+{{- end}}
+    scope: "openid profile email",
+  });
+  await users.signinRedirect();
+`,
+	storage.ClientNative: `For the app (any port of the loopback addresses will do):
+
+  OIDC_ISSUER={{.Issuer}}
+  OIDC_CLIENT_ID={{.ID}}
+  OIDC_REDIRECT_URI={{.Redirect}}
+  OIDC_SCOPES="{{.Scopes}}"
+`,
+	storage.ClientMachine: `To get a token:
+
+  curl --user '{{.ID}}:{{.Secret}}' --data grant_type=client_credentials {{.Issuer}}/token
+`,
+}
+
+// handOver writes all that the developer of a new client needs.
+func handOver(w io.Writer, c storage.Client, secret, issuer string) {
+	issuer = cmp.Or(issuer, "https://YOUR-ISSUER")
+	describeClient(w, c, secret)
+	fmt.Fprintf(w, "\nIssuer     %s\nDiscovery  %s/.well-known/openid-configuration\n", issuer, issuer)
+	if slices.Contains(c.GrantTypes, "authorization_code") {
+		fmt.Fprintf(w, "Authorize  %s/authorize\n", issuer)
+	}
+	fmt.Fprintf(w, "Token      %s/token\nUserinfo   %s/userinfo\nKeys       %s/jwks\nSign-out   %s/logout\n\n", issuer, issuer, issuer, issuer)
+	first := func(list []string) string { return strings.Join(list[:min(1, len(list))], "") }
+	template.Must(template.New("").Parse(snippets[c.Type])).Execute(w, map[string]string{
+		"Issuer": issuer, "ID": c.ID, "Secret": secret, "Redirect": first(c.RedirectURIs),
+		"PostLogout": first(c.PostLogoutRedirectURIs), "Scopes": strings.Join(c.Scopes, " "),
+	})
+}

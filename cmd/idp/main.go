@@ -1,0 +1,181 @@
+// Command idp is the provider and everything an operator does with it. Each subcommand turns its
+// command line into a call; errors say what is wrong, why, and what to do next.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"idp"
+	"idp/storage"
+	"idp/web"
+)
+
+func main() {
+	// The first signal asks everything to stop. From then on signals have their usual effect, so
+	// that a second Ctrl-C ends a stop that takes too long.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// Exit codes. Scripts rely on them.
+const (
+	exitOK        = 0
+	exitFailure   = 1
+	exitUsage     = 2 // the command line or the configuration is wrong
+	exitNotFound  = 3
+	exitConflict  = 4
+	exitUnhealthy = 5
+)
+
+// commands is the command line.
+type commands struct {
+	JSON bool `name:"json" help:"Print JSON. Its names stay as they are."`
+
+	Dev         devCommand         `cmd:"" help:"Run everything on this machine, to try it out: provider, database, demo app, demo accounts."`
+	Serve       serveCommand       `cmd:"" help:"Run the provider."`
+	Migrate     migrateCommand     `cmd:"" help:"Bring the database schema up to date."`
+	Client      clientCommand      `cmd:"" help:"Look after clients: the apps that people log in to."`
+	User        userCommand        `cmd:"" help:"Look after people."`
+	Keys        keysCommand        `cmd:"" help:"Look after the keys that sign tokens."`
+	Config      configCommand      `cmd:"" help:"Explain the configuration."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running provider on this machine whether it is ready; for images without a shell."`
+	Version     versionCommand     `cmd:"" help:"Print the version."`
+}
+
+// console is where a command reads and writes.
+type console struct {
+	ctx      context.Context
+	in       io.Reader
+	out, err io.Writer
+	json     bool
+}
+
+// say writes a line for people; with --json, standard output is for JSON alone.
+func (c *console) say(format string, args ...any) {
+	if !c.json {
+		fmt.Fprintf(c.out, format+"\n", args...)
+	}
+}
+
+// note writes a line beside the result.
+func (c *console) note(format string, args ...any) { fmt.Fprintf(c.err, format+"\n", args...) }
+
+// print writes the result: v as JSON if that was asked for, else what text writes.
+func (c *console) print(v any, text func(w io.Writer)) error {
+	if !c.json {
+		text(c.out)
+		return nil
+	}
+	encoder := json.NewEncoder(c.out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
+}
+
+type exited int
+
+// run is main without the process: it returns the exit code.
+func run(ctx context.Context, args []string, in io.Reader, out, stderr io.Writer) (code int) {
+	defer func() {
+		if p := recover(); p != nil {
+			asked, ok := p.(exited)
+			if !ok {
+				panic(p)
+			}
+			code = int(asked)
+		}
+	}()
+	var c commands
+	parser, err := kong.New(&c,
+		kong.Name("idp"),
+		kong.Description("An OpenID Connect provider. To see it work: idp dev"),
+		kong.Writers(out, stderr),
+		kong.Exit(func(code int) { panic(exited(code)) }), // after --help
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
+		kong.UsageOnError(),
+	)
+	if err != nil {
+		panic(err) // the tags above do not fit together
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(stderr, "idp: %v. For help: idp %s--help\n", err, commandOf(args))
+		return exitUsage
+	}
+	err = parsed.Run(&console{ctx, in, out, stderr, c.JSON})
+	if err == nil {
+		return exitOK
+	}
+	tell(stderr, parsed.Command(), err)
+	return exitCode(err)
+}
+
+// commandOf gives the words of a command line before its first flag, for a sentence.
+func commandOf(args []string) string {
+	var words strings.Builder
+	for _, a := range args {
+		if strings.HasPrefix(a, "-") || words.Len() > 40 {
+			break
+		}
+		words.WriteString(a + " ")
+	}
+	return words.String()
+}
+
+// tell writes what went wrong and what to do next.
+func tell(w io.Writer, command string, err error) {
+	message := err.Error()
+	if e, ok := errors.AsType[*web.Error](err); ok {
+		message = e.Message
+	} else if unreachable(err) {
+		message = fmt.Sprintf("The database cannot be reached: %v.\nStart it, or correct IDP_DATABASE_URL.", err)
+	}
+	for line := range strings.Lines(message) {
+		fmt.Fprintln(w, "idp: "+strings.TrimRight(line, "\n"))
+	}
+	noun, _, _ := strings.Cut(command, " ")
+	if exitCode(err) == exitNotFound {
+		fmt.Fprintf(w, "To see what there is: idp %s list\n", noun)
+	}
+}
+
+func unreachable(err error) bool {
+	return storage.Unavailable(err) && !errors.Is(err, context.Canceled)
+}
+
+// unhealthy is what healthcheck returns.
+type unhealthy struct{ error }
+
+func exitCode(err error) int {
+	if _, ok := errors.AsType[unhealthy](err); ok {
+		return exitUnhealthy
+	}
+	if _, ok := errors.AsType[idp.ConfigError](err); ok {
+		return exitUsage
+	}
+	status := 0
+	if e, ok := errors.AsType[*web.Error](err); ok {
+		status = e.Status
+	}
+	switch {
+	case status == http.StatusNotFound, errors.Is(err, storage.ErrNotFound):
+		return exitNotFound
+	case status == http.StatusConflict, errors.Is(err, storage.ErrConflict):
+		return exitConflict
+	case status == http.StatusUnprocessableEntity, status == http.StatusBadRequest:
+		return exitUsage
+	}
+	return exitFailure
+}
