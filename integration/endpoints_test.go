@@ -366,3 +366,29 @@ func TestAScriptMayReadAnswersOfItsOwnClientOnly(t *testing.T) { // A-025; sheet
 		t.Errorf("preflight: %d %v", r.status, r.header)
 	}
 }
+
+func TestIntrospectionOfARefreshTokenTellsItsOwnExpiry(t *testing.T) { // trap P27
+	t.Parallel()
+	w := start(t)
+	a, ada := w.app(t, storage.ClientWeb), w.person(t, "ada")
+	_, tokens := a.signIn(w.browser(t), ada)
+	exp := func(token string) time.Time {
+		return time.Unix(int64(a.call("/introspect", url.Values{"token": {token}}).ok().body["exp"].(float64)), 0)
+	}
+	if got := exp(tokens.access()).Sub(w.now()); got > 10*time.Minute || got < 9*time.Minute {
+		t.Errorf("the access token expires in %v, want 10 minutes", got)
+	}
+	if got := exp(tokens.refresh()).Sub(w.now()); got < 29*24*time.Hour || got > 31*24*time.Hour {
+		t.Errorf("the refresh token expires in %v, want 30 days", got)
+	}
+}
+
+func TestAnUnmetACRIsAnsweredWithTheRealOne(t *testing.T) { // trap P17; conformance 89
+	t.Parallel()
+	w := start(t)
+	a, ada := w.app(t, storage.ClientWeb), w.person(t, "ada")
+	_, tokens := a.signIn(w.browser(t), ada, "acr_values", "urn:idp:acr:phrh 1")
+	if _, id := claims(t, tokens.text("id_token")); id["acr"] != "urn:idp:acr:1fa" {
+		t.Errorf("acr = %v, want the real one", id["acr"])
+	}
+}

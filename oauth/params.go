@@ -126,7 +126,10 @@ func readParams(r *http.Request) (url.Values, error) {
 	if err := clean(form); err != nil {
 		return nil, err
 	}
-	maps.DeleteFunc(form, func(name string, _ []string) bool { _, known := paramLimits[name]; return !known && name != "cancel" && name != "confirm" })
+	maps.DeleteFunc(form, func(name string, _ []string) bool {
+		_, known := paramLimits[name]
+		return !known && name != "cancel" && name != "confirm"
+	})
 	return form, nil
 }
 

@@ -11,9 +11,9 @@ import (
 
 // UserInfo tells the claims that an access token was given for (OpenID Connect Core, 5.3).
 func (o *OAuth) UserInfo(w http.ResponseWriter, r *http.Request) error {
-	s, err := bearer(r)
-	if err != nil {
-		return challenge(w, 400, "invalid_request", err.Error(), "")
+	s, problem := bearer(r)
+	if problem != "" {
+		return challenge(w, 400, "invalid_request", problem, "")
 	}
 	if s == "" {
 		return challenge(w, 401, "", "Send an access token.", "")
@@ -46,15 +46,14 @@ func (o *OAuth) forUs(t *presented) bool {
 }
 
 // bearer finds the access token of a request (RFC 6750, 2): in the header, or in a posted form;
-// never in the URL.
-func bearer(r *http.Request) (string, error) {
-	headers := r.Header.Values("Authorization")
+// never in the URL. A problem is a sentence for the client's developer.
+func bearer(r *http.Request) (token, problem string) {
 	if r.URL.Query().Has("access_token") {
-		return "", fmt.Errorf("The access token must not stand in the URL.")
+		return "", "The access token must not stand in the URL."
 	}
-	var token string
+	headers := r.Header.Values("Authorization")
 	if len(headers) > 1 {
-		return "", fmt.Errorf("There is more than one Authorization header.")
+		return "", "There is more than one Authorization header."
 	}
 	if len(headers) == 1 {
 		scheme, value, _ := strings.Cut(headers[0], " ")
@@ -64,20 +63,20 @@ func bearer(r *http.Request) (string, error) {
 	}
 	if r.Method == http.MethodPost && isForm(r) == nil {
 		if err := r.ParseForm(); err != nil {
-			return "", fmt.Errorf("The form cannot be read.")
+			return "", "The form cannot be read."
 		}
 		posted := r.PostForm["access_token"]
 		if len(posted) > 1 || len(posted) == 1 && len(headers) > 0 {
-			return "", fmt.Errorf("The access token stands more than once.")
+			return "", "The access token stands more than once."
 		}
 		if len(posted) == 1 {
 			token = posted[0]
 		}
 	}
 	if len(token) > maxJWT {
-		return "", nil
+		return "", "The access token is too long."
 	}
-	return token, nil
+	return token, ""
 }
 
 // challenge refuses at a protected resource (RFC 6750, 3): without credentials, there is no error
