@@ -190,7 +190,7 @@ func (s *Server) Prepare(ctx context.Context) error {
 func (s *Server) prepareUntilDone(ctx context.Context) {
 	const between, complain = 250 * time.Millisecond, 5 * time.Second
 	var last time.Time
-	for {
+	for !s.prepared.Load() {
 		err := s.Prepare(ctx)
 		if err == nil {
 			s.log.Info("ready", "issuer", s.config.Issuer)
@@ -201,7 +201,7 @@ func (s *Server) prepareUntilDone(ctx context.Context) {
 		}
 		if time.Since(last) >= complain {
 			last = time.Now()
-			s.log.Warn("waiting for the database", "error", err.Error())
+			s.log.Warn("not ready yet, trying again", "error", err.Error())
 		}
 		select {
 		case <-ctx.Done():
@@ -258,7 +258,9 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		go serve(ops, l)
 	}
 	for _, l := range listeners {
-		s.log.Info("listening", "address", l.Addr().String(), "tls", tlsConfig != nil)
+		if len(s.listen) == 0 { // else whoever opened it has told
+			s.log.Info("listening", "address", l.Addr().String(), "tls", tlsConfig != nil)
+		}
 		go serve(public, l)
 	}
 

@@ -36,9 +36,10 @@ func (a *Admin) CreateClient(ctx context.Context, in ClientInput) (storage.Clien
 	if err != nil {
 		return storage.Client{}, "", err
 	}
+	now := a.now()
 	c := storage.Client{
 		ID: in.ID, Source: cmp.Or(in.Source, "admin"), Version: 1,
-		CreatedAt: a.now(), UpdatedAt: a.now(), ClientMetadata: in.describe(m),
+		CreatedAt: now, UpdatedAt: now, ClientMetadata: in.describe(m),
 	}
 	if c.ID == "" {
 		c.ID = storage.NewID("cli_")
@@ -153,7 +154,7 @@ func (a *Admin) updateClient(ctx context.Context, id string, change func(*storag
 		e = a.event("client.enabled")
 	}
 	e.ClientID = id
-	if err := a.DB.UpdateClient(ctx, c, a.now(), e); err != nil {
+	if err := a.DB.UpdateClient(ctx, c, e.At, e); err != nil {
 		return c, "", err
 	}
 	c.Version, c.UpdatedAt = c.Version+1, e.At

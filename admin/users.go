@@ -24,15 +24,16 @@ type UserInput struct {
 
 // CreateUser makes an account.
 func (a *Admin) CreateUser(ctx context.Context, in UserInput) (storage.User, error) {
+	now := a.now()
 	u := storage.User{
 		ID: storage.NewID("usr_"), Username: strings.TrimSpace(in.Username), Email: strings.TrimSpace(in.Email),
-		Profile: in.Profile, State: storage.UserActive, CreatedAt: a.now(), UpdatedAt: a.now(),
+		Profile: in.Profile, State: storage.UserActive, CreatedAt: now, UpdatedAt: now,
 	}
 	if err := checkUser(&u); err != nil {
 		return u, err
 	}
 	if in.EmailVerified && u.Email != "" {
-		u.EmailVerifiedAt = &u.CreatedAt
+		u.EmailVerifiedAt = &now
 	}
 	hash := ""
 	if in.Password != "" {

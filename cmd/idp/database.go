@@ -3,12 +3,14 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"net/http"
 	"os"
 
 	"idp"
 	"idp/admin"
 	"idp/login"
 	"idp/storage"
+	"idp/web"
 )
 
 // locate completes a connection: when no database is named, it is that of a running idp in the
@@ -71,6 +73,9 @@ func open(c *console, given idp.Connection, needKey bool) (*opened, error) {
 	}
 	if err != nil {
 		db.Close()
+		if given.DatabaseURL == "" && unreachable(err) {
+			err = &web.Error{Status: http.StatusServiceUnavailable, Message: "The database is not running. Start it with: idp dev (or idp serve, where IDP_DATA_DIR is its folder).", Err: err}
+		}
 		return nil, err
 	}
 	people := login.New(login.Config{DB: db})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"strings"
 	"time"
 
@@ -66,6 +67,14 @@ func printWorld(out io.Writer, w idp.DevWorld, colour bool) {
 	fmt.Fprintf(out, "  %s            %s · password for both: %s\n", strong("People"), strings.Join(emails, " · "), strong(w.People[0].Password))
 	fmt.Fprintf(out, "  %s           %s\n", strong("Clients"), strings.Join(clients, "  "))
 	fmt.Fprintf(out, "  %s          %s   %s\n\n", strong("Database"), database, quiet("("+w.Took.Round(100*time.Millisecond).String()+")"))
-	fmt.Fprintf(out, "  %s  idp client create --preset web --name \"My app\" --url http://localhost:3000\n", strong("Connect your app"))
-	fmt.Fprintf(out, "  %s        idp dev --reset                                        %s\n\n", strong("Start over"), quiet("Ctrl-C to stop"))
+	fmt.Fprintf(out, "  %s  %s client create --preset web --name \"My app\" --url http://localhost:3000\n", strong("Connect your app"), self())
+	fmt.Fprintf(out, "  %s        %s dev --reset   %s\n\n", strong("Start over"), self(), quiet("Ctrl-C to stop"))
+}
+
+// self is how this program was called, so that what we print can be pasted.
+func self() string {
+	if strings.Contains(os.Args[0], "go-build") {
+		return "go run ./cmd/idp"
+	}
+	return os.Args[0]
 }

@@ -15,13 +15,13 @@ import (
 var snippets = map[string]string{
 	storage.ClientWeb: `For the app's environment:
 
-  OIDC_ISSUER={{.Issuer}}
-  OIDC_CLIENT_ID={{.ID}}
+  export OIDC_ISSUER={{.Issuer}}
+  export OIDC_CLIENT_ID={{.ID}}
 {{- if .Secret}}
-  OIDC_CLIENT_SECRET={{.Secret}}
+  export OIDC_CLIENT_SECRET={{.Secret}}
 {{- end}}
-  OIDC_REDIRECT_URI={{.Redirect}}
-  OIDC_SCOPES="{{.Scopes}}"
+  export OIDC_REDIRECT_URI={{.Redirect}}
+  export OIDC_SCOPES="{{.Scopes}}"
 `,
 	storage.ClientSPA: `With oidc-client-ts:
 
@@ -40,10 +40,10 @@ var snippets = map[string]string{
 `,
 	storage.ClientNative: `For the app (any port of the loopback addresses will do):
 
-  OIDC_ISSUER={{.Issuer}}
-  OIDC_CLIENT_ID={{.ID}}
-  OIDC_REDIRECT_URI={{.Redirect}}
-  OIDC_SCOPES="{{.Scopes}}"
+  export OIDC_ISSUER={{.Issuer}}
+  export OIDC_CLIENT_ID={{.ID}}
+  export OIDC_REDIRECT_URI={{.Redirect}}
+  export OIDC_SCOPES="{{.Scopes}}"
 `,
 	storage.ClientMachine: `To get a token:
 

@@ -62,13 +62,6 @@ type console struct {
 	json     bool
 }
 
-// say writes a line for people; with --json, standard output is for JSON alone.
-func (c *console) say(format string, args ...any) {
-	if !c.json {
-		fmt.Fprintf(c.out, format+"\n", args...)
-	}
-}
-
 // note writes a line beside the result.
 func (c *console) note(format string, args ...any) { fmt.Fprintf(c.err, format+"\n", args...) }
 
@@ -111,7 +104,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, stderr io.Writer
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(stderr, "idp: %v. For help: idp %s--help\n", err, commandOf(args))
+		fmt.Fprintf(stderr, "idp: %v. For help: idp %s\n", err, helpFor(err))
 		return exitUsage
 	}
 	err = parsed.Run(&console{ctx, in, out, stderr, c.JSON})
@@ -122,16 +115,12 @@ func run(ctx context.Context, args []string, in io.Reader, out, stderr io.Writer
 	return exitCode(err)
 }
 
-// commandOf gives the words of a command line before its first flag, for a sentence.
-func commandOf(args []string) string {
-	var words strings.Builder
-	for _, a := range args {
-		if strings.HasPrefix(a, "-") || words.Len() > 40 {
-			break
-		}
-		words.WriteString(a + " ")
+// helpFor is the command line that explains the command that err is about.
+func helpFor(err error) string {
+	if parse, ok := errors.AsType[*kong.ParseError](err); ok && parse.Context.Selected() != nil {
+		return parse.Context.Selected().Path() + " --help"
 	}
-	return words.String()
+	return "--help"
 }
 
 // tell writes what went wrong and what to do next.
