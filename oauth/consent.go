@@ -106,7 +106,8 @@ func (o *OAuth) showConsent(w http.ResponseWriter, r *http.Request, a *authoriza
 	}
 	page.Unverified = !page.Client.Verified
 	if u, err := url.Parse(a.dest.uri); err == nil {
-		page.RedirectHost, page.Loopback = u.Host, isLoopbackHost(u.Hostname())
+		page.RedirectHost = u.Host
+		page.Loopback = isLoopbackHost(u.Hostname()) && (a.client.Type == storage.ClientNative || page.Unverified)
 		if u.Host == "" {
 			page.RedirectHost = u.Scheme + ":"
 		}

@@ -1,0 +1,232 @@
+package browser
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"idp/integration/dev"
+)
+
+// pages are all that a person can come to see, each with the way there. Pages
+// that only stop with scripts switched off say so.
+var pages = []struct {
+	name     string
+	noScript bool
+	arrive   func(b *tab)
+}{
+	{"login", false, func(b *tab) {
+		b.open(server(b.t).DemoURL + "/login")
+		b.wait("#username")
+	}},
+	{"login-plain", false, func(b *tab) {
+		b.open(server(b.t).Issuer + "/login")
+		b.wait("#username")
+	}},
+	{"login-error", false, func(b *tab) {
+		b.open(server(b.t).DemoURL + "/login")
+		b.signIn(dev.Person{Username: "nobody-" + b.t.Name(), Password: "wrong"})
+		b.wait("#error")
+	}},
+	{"login-again", false, func(b *tab) {
+		b.open(server(b.t).Issuer + "/login")
+		b.signIn(person(b.t))
+		b.open(server(b.t).DemoURL + "/login?prompt=login")
+		b.wait("#current-password")
+	}},
+	{"consent", false, func(b *tab) {
+		b.open(server(b.t).DemoURL + "/login")
+		b.signIn(person(b.t))
+		b.wait("#allow")
+	}},
+	{"consent-known", false, func(b *tab) {
+		b.open(server(b.t).DemoURL + "/login?offline=no")
+		b.signIn(person(b.t))
+		b.follow("#allow")
+		b.wait("#display-name")
+		b.open(server(b.t).DemoURL + "/login")
+		b.wait("#allow")
+	}},
+	{"form-post", true, func(b *tab) {
+		b.open(server(b.t).DemoURL + "/login?response_mode=form_post")
+		b.signIn(person(b.t))
+		b.follow("#allow")
+		b.wait("#form-post")
+	}},
+	{"account", false, func(b *tab) {
+		b.open(server(b.t).Issuer + "/login")
+		b.signIn(person(b.t))
+		b.until("the account", `location.pathname === "/account"`)
+	}},
+	{"security", false, func(b *tab) {
+		b.open(server(b.t).Issuer + "/login")
+		b.signIn(person(b.t))
+		b.open(server(b.t).Issuer + "/account/security")
+		b.wait("#change-password")
+	}},
+	{"security-error", false, func(b *tab) {
+		b.open(server(b.t).Issuer + "/login")
+		b.signIn(person(b.t))
+		b.open(server(b.t).Issuer + "/account/security")
+		b.enter("#current-password", "not this one")
+		b.enter("#new-password", "a long enough sentence of words")
+		b.follow("#change-password")
+		b.wait("#error")
+	}},
+	{"logout", false, func(b *tab) {
+		b.open(server(b.t).Issuer + "/login")
+		b.signIn(person(b.t))
+		b.open(server(b.t).Issuer + "/logout")
+		b.wait("#sign-out")
+	}},
+	{"logout-done", false, func(b *tab) {
+		b.open(server(b.t).Issuer + "/login")
+		b.signIn(person(b.t))
+		b.open(server(b.t).Issuer + "/logout")
+		b.follow("#sign-out")
+		b.wait("h1")
+	}},
+	{"error-client", false, func(b *tab) {
+		b.open(server(b.t).Issuer + "/authorize?client_id=nobody")
+		b.wait("#error")
+	}},
+	{"error-request", false, func(b *tab) {
+		b.open(server(b.t).Issuer + "/login?request=nonsense")
+		b.wait("#error")
+	}},
+	{"not-found", false, func(b *tab) {
+		b.open(server(b.t).Issuer + "/nowhere")
+		b.wait("#error")
+	}},
+	{"shop", false, func(b *tab) {
+		b.open(server(b.t).DemoURL + "/")
+		b.wait("#log-in")
+	}},
+	{"shop-logged-in", false, func(b *tab) { b.signInToShop(person(b.t)) }},
+	{"shop-problem", false, func(b *tab) {
+		b.open(server(b.t).DemoURL + "/login?prompt=none")
+		b.wait("#error-code")
+	}},
+	{"shop-in-the-browser", false, func(b *tab) {
+		b.open(server(b.t).DemoURL + "/spa")
+		b.wait("#spa-log-in")
+	}},
+}
+
+func TestEveryPageFitsItsScreenAndIsAccessible(t *testing.T) {
+	t.Parallel()
+	// Three at a time: more only wait for one another on a small machine.
+	slots := make(chan struct{}, 3)
+	for _, page := range pages {
+		t.Run(page.name, func(t *testing.T) {
+			t.Parallel()
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			server(t)
+			b := newTab(t, look{noScript: page.noScript})
+			page.arrive(b)
+			for _, l := range []look{{}, {dark: true}, {width: 390}, {width: 390, dark: true}, {width: 320}, {width: 320, dark: true}} {
+				// From here on scripts may run: axe-core is one. Those that
+				// the page did not run when it came do not run now.
+				b.look(l)
+				b.screenshot(page.name + l.suffix())
+				b.unfold(true)
+				b.mustFit(l)
+				b.mustBeAccessible(l)
+				b.unfold(false)
+			}
+		})
+	}
+}
+
+func (l look) suffix() string {
+	suffix := ""
+	if l.width != 0 {
+		suffix = fmt.Sprintf("-%d", l.width)
+	}
+	if l.dark {
+		suffix += "-dark"
+	}
+	return suffix
+}
+
+// unfold shows or hides what a page tells only to those who ask.
+func (b *tab) unfold(open bool) {
+	b.t.Helper()
+	eval[bool](b, fmt.Sprintf(`(document.querySelectorAll("details").forEach((d) => { d.open = %v }), true)`, open))
+}
+
+// mustFit checks that nobody has to scroll sideways (WCAG 2.2, 1.4.10), and
+// that what is to be touched on a phone is large enough to hit.
+func (b *tab) mustFit(l look) {
+	b.t.Helper()
+	b.until("a settled page", `document.fonts.status === "loaded"`)
+	size := eval[[]int](b, `[document.scrollingElement.scrollWidth, innerWidth]`)
+	if size[0] > size[1] || l.width != 0 && int64(size[1]) != l.width {
+		wide := eval[[]string](b, `[...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML.slice(0, 80))`)
+		b.t.Errorf("%v: the page is %d wide on a screen of %d; too wide are %q", l, size[0], size[1], wide)
+	}
+	if l.width == 0 || l.width > 500 {
+		return
+	}
+	small := eval[[]string](b, `[...document.querySelectorAll("button, input:not([type=hidden]):not([type=checkbox]), a.button")]
+		.filter((e) => e.checkVisibility() && e.getBoundingClientRect().height < 40 && !e.matches(".show"))
+		.map((e) => e.outerHTML.slice(0, 80) + " " + e.getBoundingClientRect().height)`)
+	if len(small) > 0 {
+		b.t.Errorf("%v: too low to be touched (below 40 px): %q", l, small)
+	}
+}
+
+// mustBeAccessible runs axe-core on the page.
+func (b *tab) mustBeAccessible(l look) {
+	b.t.Helper()
+	if !eval[bool](b, `typeof axe === "object"`) {
+		source := axe(b.t)
+		eval[bool](b, source+"\n;true")
+	}
+	violations := eval[[]struct {
+		Rule, Help string
+		At         []string
+	}](b, `axe.run(document, {
+		resultTypes: ["violations"],
+		runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+	}).then((r) => r.violations.map((v) => ({Rule: v.id, Help: v.help, At: v.nodes.map((n) => n.html.slice(0, 200) + " — " + n.failureSummary)})))`)
+	for _, v := range violations {
+		b.t.Errorf("%v: %s (%s) at\n%s", l, v.Rule, v.Help, strings.Join(v.At, "\n"))
+	}
+}
+
+var axeSource struct {
+	sync.Once
+	text string
+	err  error
+}
+
+// axe is the accessibility engine, which a page runs.
+func axe(t testing.TB) string {
+	t.Helper()
+	axeSource.Do(func() {
+		var folder string
+		folder, axeSource.err = dev.NodeFolder(context.Background())
+		if errors.Is(axeSource.err, dev.ErrNoNode) {
+			dev.Shout("NO NODE: accessibility was not tried: " + axeSource.err.Error())
+		}
+		if axeSource.err == nil {
+			var text []byte
+			text, axeSource.err = os.ReadFile(filepath.Join(folder, "node_modules", "axe-core", "axe.min.js"))
+			axeSource.text = string(text)
+		}
+	})
+	if errors.Is(axeSource.err, dev.ErrNoNode) {
+		dev.Missing(t, axeSource.err.Error())
+	}
+	if axeSource.err != nil {
+		t.Fatalf("read axe-core: %v", axeSource.err)
+	}
+	return axeSource.text
+}
