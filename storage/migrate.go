@@ -92,7 +92,7 @@ func withProvider(url string, f func(*goose.Provider) error) error {
 	if err != nil {
 		return err
 	}
-	locker, err := lock.NewPostgresSessionLocker()
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // every second, for 5 minutes
 	if err != nil {
 		return err
 	}

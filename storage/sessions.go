@@ -163,19 +163,19 @@ func (db *DB) EndSession(ctx context.Context, id uuid.UUID, reason string, now t
 }
 
 // endSessions ends all sessions of a person but keep, with the grants that hang on them.
-func endSessions(ctx context.Context, tx pgx.Tx, userID string, keep uuid.UUID, reason string, now time.Time) (int64, error) {
+func endSessions(ctx context.Context, tx pgx.Tx, userID string, keep uuid.UUID, reason string, now time.Time) (Ended, error) {
 	rows, err := tx.Query(ctx, `
 		update sessions
 		set ended_at = $3, end_reason = $4
 		where user_id = $1 and id <> $2 and ended_at is null
 		returning id`, userID, keep, now, reason)
 	if err != nil {
-		return 0, err
+		return Ended{}, err
 	}
 	ids, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
 	if err != nil {
-		return 0, err
+		return Ended{}, err
 	}
-	_, err = revokeSessionGrants(ctx, tx, ids, reason, now)
-	return int64(len(ids)), err
+	grants, err := revokeSessionGrants(ctx, tx, ids, reason, now)
+	return Ended{Sessions: int64(len(ids)), Grants: grants}, err
 }

@@ -208,9 +208,15 @@ func (db *DB) RehashPassword(ctx context.Context, userID, hash string, setAt tim
 }
 
 // SetPassword replaces a person's password. It ends their sessions but keep (the zero id keeps
-// none) and the grants that hang on those sessions.
+// none) and the grants that hang on those sessions. ErrNotFound when there is no such account.
 func (db *DB) SetPassword(ctx context.Context, userID, hash string, keep uuid.UUID, now time.Time, e Event) error {
 	return db.inTx(ctx, "set password of "+userID, func(tx pgx.Tx) error {
+		// The lock makes a deletion wait, or be seen: it must leave no credential behind.
+		var there bool
+		err := tx.QueryRow(ctx, `select true from users where id = $1 and state <> 'deleted' for share`, userID).Scan(&there)
+		if err != nil {
+			return err
+		}
 		if err := db.putPassword(ctx, tx, userID, hash, now); err != nil {
 			return err
 		}
@@ -247,12 +253,14 @@ func (db *DB) SetUserState(ctx context.Context, userID, state string, now time.T
 		if state == UserActive {
 			return appendEvent(ctx, tx, e)
 		}
-		if ended.Sessions, err = endSessions(ctx, tx, userID, uuid.Nil, "user_"+state, now); err != nil {
+		if ended, err = endSessions(ctx, tx, userID, uuid.Nil, "user_"+state, now); err != nil {
 			return err
 		}
-		if ended.Grants, err = revokeUserGrants(ctx, tx, userID, "user_"+state, now); err != nil {
+		others, err := revokeUserGrants(ctx, tx, userID, "user_"+state, now)
+		if err != nil {
 			return err
 		}
+		ended.Grants += others
 		if state == UserDeleted {
 			if err := eraseUser(ctx, tx, userID); err != nil {
 				return err
