@@ -54,6 +54,7 @@ func (s *Server) routes() []route {
 
 		{"login", "GET POST", at + "/login", browser, s.login.SignIn},
 		{"account", "GET", at + "/account", user, s.account.Home},
+		{"account apps", "GET POST", at + "/account/apps", user, s.account.Apps},
 		{"account security", "GET POST", at + "/account/security", user, s.account.Security},
 
 		{"home", "GET", at + "/", open, s.home},

@@ -74,7 +74,7 @@ func runServer(t *testing.T, s *Server) (address string, stop func() error) {
 		t.Fatal(err)
 	}
 	s.listen = []net.Listener{l}
-	s.site.AnyHost = true
+	s.site.Issuer.Host = l.Addr().String()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()

@@ -74,7 +74,10 @@ func (a *Account) Security(w http.ResponseWriter, r *http.Request) error {
 		}
 		return a.showSecurity(w, r, page, nil)
 	}
-	page.FieldError, err = a.changePassword(r, session, user, form.Get("password"), form.Get("new_password"))
+	page.FieldError, err = a.changePassword(w, r, session, user, form.Get("password"), form.Get("new_password"))
+	if errors.Is(err, storage.ErrNotFound) { // signed out meanwhile, or the account switched off
+		return web.See(w, r, "/login?to=/account/security")
+	}
 	if e, ok := errors.AsType[*web.Error](err); ok {
 		return a.showSecurity(w, r, page, e)
 	}
@@ -85,20 +88,25 @@ func (a *Account) Security(w http.ResponseWriter, r *http.Request) error {
 }
 
 // changePassword gives, with a *web.Error for the person, the field that it belongs to.
-func (a *Account) changePassword(r *http.Request, session *storage.Session, user *storage.User, old, chosen string) (field string, err error) {
-	ctx := r.Context()
+func (a *Account) changePassword(w http.ResponseWriter, r *http.Request, session *storage.Session, user *storage.User, old, chosen string) (field string, err error) {
 	// The new password is judged first: that costs nothing, and a refusal then needs no try.
 	err = login.CheckPassword(chosen, user.Username, user.Email, user.Profile.Name, user.Profile.GivenName, user.Profile.FamilyName,
 		user.Profile.Nickname, a.Site.Issuer.Hostname(), a.Brand)
 	if err != nil {
 		return "new_password", err
 	}
-	if err := a.Login.Confirm(ctx, user.ID, old); err != nil {
+	proved, err := a.Login.Confirm(r, user, old)
+	if err != nil {
 		return fieldOf(err), err
 	}
-	return "", a.Login.SetPassword(ctx, user.ID, chosen, session.ID, storage.Event{
-		At: a.Now().UTC(), Kind: "password.changed", UserID: user.ID, Actor: user.ID, IP: web.ClientIP(ctx),
+	err = a.Login.ChangePassword(w, r, session, proved, chosen, storage.Event{
+		At: a.Now().UTC(), Kind: "password.changed", UserID: user.ID, Actor: user.ID, IP: web.ClientIP(r.Context()),
 	})
+	if errors.Is(err, storage.ErrConflict) {
+		return "", &web.Error{Status: http.StatusConflict, Err: err,
+			Message: "Your password was changed a moment ago in another window or on another device, so nothing was changed here."}
+	}
+	return "", err
 }
 
 // fieldOf is the field that a refusal of the current password belongs to: that field, or none when

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,11 +33,21 @@ type site struct {
 	db  *storage.DB
 	url *url.URL
 	ada storage.User
+
+	meanwhile atomic.Pointer[func()] // happens once, when the account pages look at the clock next
+}
+
+func (s *site) now() time.Time {
+	if f := s.meanwhile.Swap(nil); f != nil {
+		(*f)()
+	}
+	return time.Now()
 }
 
 func start(t *testing.T) *site {
 	t.Helper()
-	db := storagetest.New(t)
+	s := &site{t: t, db: storagetest.New(t)}
+	db := s.db
 	log := slog.New(slog.DiscardHandler)
 	pages, err := web.NewPages(web.PagesConfig{Files: os.DirFS("../templates"), Brand: "Example ID", Log: log})
 	if err != nil {
@@ -45,20 +57,22 @@ func start(t *testing.T) *site {
 	issuer := &url.URL{Scheme: "http", Host: server.Listener.Addr().String()}
 	ws := web.New(web.Config{Issuer: issuer, Pages: pages, Log: log, Unavailable: storage.Unavailable})
 	l := login.New(login.Config{DB: db, Site: ws, Log: log})
-	a := New(Config{DB: db, Site: ws, Login: l, Brand: "Example ID"})
+	a := New(Config{DB: db, Site: ws, Login: l, Now: s.now, Brand: "Example ID"})
 	mux := http.NewServeMux()
 	mux.Handle("/login", ws.Route("login", true, ws.Browser(l.SignIn)))
 	mux.Handle("/account", ws.Route("account", true, ws.Browser(l.User(a.Home))))
+	mux.Handle("/account/apps", ws.Route("apps", true, ws.Browser(l.User(a.Apps))))
 	mux.Handle("/account/security", ws.Route("security", true, ws.Browser(l.User(a.Security))))
 	server.Config.Handler = ws.Root(mux)
 	server.Start()
 	t.Cleanup(server.Close)
 
 	now := time.Now().UTC()
-	s := &site{t: t, db: db, url: issuer, ada: storage.User{
+	s.url = issuer
+	s.ada = storage.User{
 		ID: storage.NewID("usr_"), Username: "ada", Email: "ada@example.test", EmailVerifiedAt: &now,
 		Profile: storage.Profile{Name: "Ada <Lovelace>"}, CreatedAt: now,
-	}}
+	}
 	hash, err := l.HashPassword(t.Context(), oldPassword)
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +143,7 @@ func TestAccountShowsWhoIsSignedIn(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	b := s.browser()
-	for _, path := range []string{"/account", "/account/security"} {
+	for _, path := range []string{"/account", "/account/security", "/account/apps"} {
 		resp, _ := b.get(path)
 		if want := "/login?to=" + url.QueryEscape(path); resp.StatusCode != 303 || resp.Header.Get("Location") != want {
 			t.Errorf("%s signed out: status %d to %q, want 303 to %q", path, resp.StatusCode, resp.Header.Get("Location"), want)
@@ -235,9 +249,111 @@ func TestCurrentPasswordCannotBeGuessedWithoutEnd(t *testing.T) {
 	if resp.StatusCode != 429 || resp.Header.Get("Retry-After") == "" || !strings.Contains(body, "Too many attempts.") {
 		t.Errorf("status %d, Retry-After %q, want 429; page:\n%s", resp.StatusCode, resp.Header.Get("Retry-After"), body)
 	}
-	if s.browser().signIn(oldPassword) {
+	if b.signIn(oldPassword) {
 		t.Error("the sign-in page has tries of its own")
 	}
+}
+
+// cookie is the value of one of the browser's cookies.
+func (b *browser) cookie(name string) string {
+	for _, k := range b.client.Jar.Cookies(b.url) {
+		if k.Name == name {
+			return k.Value
+		}
+	}
+	return ""
+}
+
+func TestChangingThePasswordGivesTheSessionANewCookie(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b, thief := s.browser(), s.browser()
+	if !b.signIn(oldPassword) {
+		t.Fatal("could not sign in")
+	}
+	stolen := b.cookie(web.SessionCookie)
+	thief.client.Jar.SetCookies(s.url, []*http.Cookie{{Name: web.SessionCookie, Value: stolen, Path: "/"}})
+	if !thief.signedIn() {
+		t.Fatal("the stolen cookie does not work, so the test proves nothing")
+	}
+	if resp, body := b.change(oldPassword, newPassword); resp.StatusCode != 303 {
+		t.Fatalf("status %d, want 303; page:\n%s", resp.StatusCode, body)
+	}
+	if !b.signedIn() || b.cookie(web.SessionCookie) == stolen {
+		t.Errorf("signed in %v with a new cookie %v, want both", b.signedIn(), b.cookie(web.SessionCookie) != stolen)
+	}
+	if thief.signedIn() {
+		t.Error("the cookie from before still works")
+	}
+}
+
+func TestAPasswordIsChangedOnlyInTheStateThatWasConfirmed(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		meanwhile func(s *site) error
+		status    int
+		says      string // on the page, or where it leads
+		works     string // password afterwards
+	}{
+		"somebody else changed it": {func(s *site) error {
+			other := s.browser()
+			if !other.signIn(oldPassword) {
+				return errors.New("could not sign in elsewhere")
+			}
+			if resp, _ := other.change(oldPassword, "another password entirely"); resp.StatusCode != 303 {
+				return errors.New("could not change the password elsewhere")
+			}
+			return nil
+		}, 409, "Your password was changed a moment ago", "another password entirely"},
+		"the session was ended": {func(s *site) error {
+			_, err := s.db.Pool().Exec(s.t.Context(), `update sessions set ended_at = $1`, time.Now())
+			return err
+		}, 303, "/login?to=/account/security", oldPassword},
+		"the account was switched off": {func(s *site) error {
+			_, err := s.db.SetUserState(s.t.Context(), s.ada.ID, storage.UserSuspended, time.Now(), storage.Event{})
+			return err
+		}, 303, "/login?to=/account/security", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			b := s.browser()
+			if !b.signIn(oldPassword) {
+				t.Fatal("could not sign in")
+			}
+			f := func() {
+				if err := tc.meanwhile(s); err != nil {
+					t.Error(err)
+				}
+			}
+			s.meanwhile.Store(&f)
+			resp, body := b.change(oldPassword, newPassword)
+			if resp.StatusCode != tc.status || !strings.Contains(body+resp.Header.Get("Location"), tc.says) {
+				t.Errorf("status %d to %q, want %d and %q; page:\n%s", resp.StatusCode, resp.Header.Get("Location"), tc.status, tc.says, body)
+			}
+			if s.browser().signIn(newPassword) {
+				t.Error("the password was changed")
+			}
+			if tc.works != "" && !s.browser().signIn(tc.works) {
+				t.Errorf("%q does not work", tc.works)
+			}
+		})
+	}
+}
+
+func TestStayingSignedInOutlivesAChangeOfThePassword(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser()
+	b.get("/login")
+	b.post("/login", url.Values{"username": {"ada"}, "password": {oldPassword}, "remember": {"1"}})
+	resp, _ := b.change(oldPassword, newPassword)
+	for _, k := range resp.Cookies() {
+		if k.Name == web.SessionCookie && k.MaxAge > int((29*24*time.Hour).Seconds()) {
+			return
+		}
+	}
+	t.Errorf("cookies %v, want a session that lasts for 30 days", resp.Header["Set-Cookie"])
 }
 
 func TestPasswordFormOfAnotherSiteIsRefused(t *testing.T) {

@@ -31,7 +31,7 @@ const (
 // Config is what a Login is made of. A zero duration means its default.
 type Config struct {
 	DB   *storage.DB
-	Site *web.Site // not needed for HashPassword and SetPassword alone
+	Site *web.Site // not needed for HashPassword alone
 	Log  *slog.Logger
 	Now  func() time.Time
 

@@ -12,7 +12,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/google/uuid"
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/text/unicode/norm"
 
@@ -185,12 +184,26 @@ func (l *Login) HashPassword(ctx context.Context, password string) (string, erro
 	return l.hashes.hash(ctx, password)
 }
 
-// SetPassword replaces a person's password and ends their sessions but keep (uuid.Nil keeps none).
-// The errors are those of HashPassword and of the database.
-func (l *Login) SetPassword(ctx context.Context, userID, password string, keep uuid.UUID, e storage.Event) error {
-	hash, err := l.HashPassword(ctx, password)
+// ChangePassword replaces the password that a signed-in person has just confirmed. It ends their
+// other sessions, and gives this one a new cookie: the one before is dead. The errors are those of
+// HashPassword and of storage.ChangePassword.
+func (l *Login) ChangePassword(w http.ResponseWriter, r *http.Request, s *storage.Session, proved storage.Password, chosen string, e storage.Event) error {
+	hash, err := l.HashPassword(r.Context(), chosen)
 	if err != nil {
 		return err
 	}
-	return l.DB.SetPassword(ctx, userID, hash, keep, l.now(), e)
+	now, secret := l.now(), newCookie(sessionBytes)
+	err = l.DB.ChangePassword(r.Context(), storage.PasswordChange{
+		UserID: s.UserID, Hash: hash, ProvedSetAt: proved.SetAt, Now: now, Event: e,
+		Session: s.ID, OldSecret: l.SessionHash(r), NewSecret: storage.HashSecret(secret),
+	})
+	if err != nil {
+		return err
+	}
+	life := time.Duration(0)
+	if s.Persistent {
+		life = s.ExpiresAt.Sub(now)
+	}
+	l.Site.Cookies.Set(w, web.SessionCookie, secret, life)
+	return nil
 }

@@ -28,7 +28,7 @@ const (
 )
 
 // destinations are the pages of our own that a sign-in may lead to.
-var destinations = [...]string{"/account", "/account/security"}
+var destinations = [...]string{"/account", "/account/security", "/account/apps"}
 
 // cookie is the hash of one of our cookies; nil when it is missing or none of ours.
 func (l *Login) cookie(r *http.Request, name string, bytes int) []byte {
@@ -110,7 +110,7 @@ func (l *Login) User(h web.Handler) web.Handler {
 			}
 			return web.See(w, r, to)
 		}
-		web.Note(r.Context(), "user", u.ID)
+		web.Note(r.Context(), "user_id", u.ID)
 		if err := l.Touch(r.Context(), s); err != nil {
 			web.Note(r.Context(), "touch", err.Error())
 		}
@@ -164,6 +164,7 @@ func (l *Login) begin(w http.ResponseWriter, r *http.Request, p storage.Password
 		life = absolute
 	}
 	l.Site.Cookies.Set(w, web.SessionCookie, secret, life)
+	l.rememberDevice(w, r, p.User.ID, s.ID)
 	return nil
 }
 

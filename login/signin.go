@@ -79,7 +79,7 @@ func (l *Login) SignIn(w http.ResponseWriter, r *http.Request) error {
 	}
 	why, err := l.purpose(r, form)
 	if errors.Is(err, errStale) {
-		err = tooLate(why.client)
+		err = Expired(restartURL(why.request))
 	}
 	if err != nil {
 		return err
@@ -102,9 +102,6 @@ func (l *Login) SignIn(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (l *Login) signIn(w http.ResponseWriter, r *http.Request, form url.Values) error {
-	if l.Browser(r) == nil {
-		return &web.Error{Status: http.StatusBadRequest, Message: "Your browser blocked the cookie we need. Allow cookies for this site and try again."}
-	}
 	page := LoginPage{Identifier: form.Get("username"), Remembered: form.Get("remember") == "1"}
 	why, err := l.purpose(r, form)
 	if errors.Is(err, errStale) {
@@ -114,6 +111,9 @@ func (l *Login) signIn(w http.ResponseWriter, r *http.Request, form url.Values) 
 	}
 	if err != nil {
 		return err
+	}
+	if l.Browser(r) == nil {
+		return cookieLost(why.to)
 	}
 	l.EnsureBrowser(w, r)
 	err = l.authenticate(w, r, why, page, form.Get("password"))
@@ -152,30 +152,39 @@ func (l *Login) authenticate(w http.ResponseWriter, r *http.Request, why purpose
 	if why.request != nil {
 		event.ClientID = why.request.ClientID
 	}
-	err = l.prove(ctx, whoever(p, page.Identifier), p, password)
-	switch {
-	case errors.Is(err, errWrongPassword):
-		event.Kind, event.Details = "login.failed", map[string]any{"reason": "password"}
-		if err := l.DB.AppendEvent(ctx, event); err != nil {
-			return err
-		}
-		return &fieldError{"password", refusal(saysWrong)}
-	case err != nil:
+	err = l.prove(r, page.Identifier, p, password)
+	if errors.Is(err, errWrongPassword) {
+		return l.failed(ctx, event, "password", &fieldError{"password", refusal(saysWrong)})
+	}
+	if err != nil {
 		return err
-	case p.User.State == storage.UserActive:
-		event.Kind, event.Actor = "login.succeeded", p.User.ID
-		event.Details = map[string]any{"methods": []string{"pwd"}, "remembered": page.Remembered}
-		err = l.begin(w, r, p, page.Remembered, event)
+	}
+	if p.User.State == storage.UserActive {
+		succeeded := event
+		succeeded.Kind, succeeded.Actor = "login.succeeded", p.User.ID
+		succeeded.Details = map[string]any{"methods": []string{"pwd"}, "remembered": page.Remembered}
+		err := l.begin(w, r, p, page.Remembered, succeeded)
 		if !errors.Is(err, storage.ErrNotFound) {
 			return err
 		}
-		// The account was suspended while its password was being checked.
+		// While the password was being checked, it was replaced or the account switched off.
+		if p, err = l.DB.PasswordByUser(ctx, p.User.ID); err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return err
+		}
 	}
-	event.Kind, event.Actor, event.Details = "login.failed", "", map[string]any{"reason": "suspended"}
-	if err := l.DB.AppendEvent(ctx, event); err != nil {
+	if p.User.State == storage.UserSuspended {
+		return l.failed(ctx, event, "suspended", refusal(saysSuspended))
+	}
+	return l.failed(ctx, event, "password", &fieldError{"password", refusal(saysWrong)})
+}
+
+// failed writes down why a sign-in failed, and returns what the person is told.
+func (l *Login) failed(ctx context.Context, e storage.Event, reason string, told error) error {
+	e.Kind, e.Details = "login.failed", map[string]any{"reason": reason}
+	if err := l.DB.AppendEvent(ctx, e); err != nil {
 		return err
 	}
-	return refusal(saysSuspended)
+	return told
 }
 
 func refusal(message string) *web.Error {
@@ -203,11 +212,11 @@ func (l *Login) purpose(r *http.Request, form url.Values) (purpose, error) {
 		return why, nil
 	}
 	if len(id) > 128 {
-		return why, tooLate(nil)
+		return why, Gone(nil)
 	}
 	request, err := l.DB.Request(r.Context(), id)
 	if errors.Is(err, storage.ErrNotFound) {
-		return why, tooLate(nil)
+		return why, Gone(nil)
 	}
 	if err != nil {
 		return why, err
@@ -219,11 +228,8 @@ func (l *Login) purpose(r *http.Request, form url.Values) (purpose, error) {
 	if err != nil {
 		return why, err
 	}
-	switch browser := l.Browser(r); {
-	case browser == nil:
-		return why, wayBack(client, "This request was started in another browser, or your browser blocked the cookie we need. Allow cookies for this site, then go back to the app and start again there.")
-	case subtle.ConstantTimeCompare(browser, request.BrowserHash) != 1:
-		return why, &web.Error{Status: http.StatusBadRequest, Message: "This request was started in another browser. Go back to the app and start again there."}
+	if subtle.ConstantTimeCompare(l.Browser(r), request.BrowserHash) != 1 {
+		return why, OtherBrowser(client)
 	}
 	why.request, why.client = &request, client
 	if !request.ExpiresAt.After(l.now()) {
@@ -232,26 +238,13 @@ func (l *Login) purpose(r *http.Request, form url.Values) (purpose, error) {
 	return why, nil
 }
 
-func tooLate(client *storage.Client) error {
-	return wayBack(client, "This sign-in took too long, so it was closed. Nothing was changed. Go back to the app and start again.")
-}
-
-// wayBack is an error page with a way back to the app, if we know one.
-func wayBack(client *storage.Client, message string) error {
-	e := &web.Error{Status: http.StatusBadRequest, Message: message}
-	if client != nil && webURL(client.URI) != "" {
-		e.ActionText, e.ActionURL = "Go back to "+NewClientView(client, "").Name, client.URI
-	}
-	return e
-}
-
 // renew keeps an expired request anew, for the person who only took their time over the form. It
 // has a new id, and everything in it is checked again when it is taken up.
 func (l *Login) renew(ctx context.Context, why purpose) (*storage.Request, error) {
 	old := *why.request
 	err := l.DB.SpendRequest(ctx, old.ID)
 	if errors.Is(err, storage.ErrNotFound) {
-		return nil, tooLate(why.client)
+		return nil, Gone(why.client)
 	}
 	if err != nil {
 		return nil, err

@@ -207,42 +207,85 @@ func TestKeptRequestBelongsToOneBrowser(t *testing.T) {
 	mallory, ada := s.browser(), s.browser()
 	kept := mallory.request(nil)
 	ada.get("/login")
-	const says = "This request was started in another browser."
-	a := ada.get("/login?request=" + kept.ID)
-	expectPage(t, a, 400, says)
-	if strings.Contains(a.body, "wiki.example") {
-		t.Error("the page tells of the other browser's app")
-	}
+	const says = "This request was started in another browser"
+	expectPage(t, ada.get("/login?request="+kept.ID), 400, says)
 	expectPage(t, ada.try("ada", rightPassword, "request", kept.ID), 400, says)
 	if got := ada.who(); got != "" {
 		t.Errorf("signed in as %q, want nobody", got)
 	}
 }
 
-func TestLostCookieIsToldWithAWayBack(t *testing.T) {
+func TestLostCookieIsToldWithAWayOn(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	kept := s.browser().request(nil)
-	lost := s.browser()
-	a := lost.get("/login?request=" + kept.ID)
+	for _, a := range []answer{
+		s.browser().get("/login?request=" + kept.ID),
+		s.browser().post("/login", url.Values{"username": {"ada"}, "password": {"x"}, "request": {kept.ID}}),
+	} {
+		expectPage(t, a, 400, "your browser blocked the cookie we need")
+		expectPage(t, a, 400, `href="https://wiki.example/start">Go back to Acme Wiki</a>`)
+	}
+	a := s.browser().post("/login", url.Values{"username": {"ada"}, "password": {"x"}, "to": {"/account/security"}})
 	expectPage(t, a, 400, "your browser blocked the cookie we need")
-	expectPage(t, a, 400, `href="https://wiki.example/start"`)
-	expectPage(t, lost.post("/login", url.Values{"username": {"ada"}, "password": {"x"}}), 400, "Your browser blocked the cookie we need")
+	expectPage(t, a, 400, `href="/login?to=%2Faccount%2Fsecurity">Try again</a>`)
 }
 
-func TestExpiredRequestHasAWayBack(t *testing.T) {
+func TestExpiredRequestCanBeStartedAgain(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	b := s.browser()
-	kept := b.request(nil)
+	kept := b.request(url.Values{"client_id": {"cli_x"}, "state": {"a&b"}})
 	s.wait(31 * time.Minute)
 	a := b.get("/login?request=" + kept.ID)
-	expectPage(t, a, 400, "This sign-in took too long")
-	expectPage(t, a, 400, `href="https://wiki.example/start"`)
-	for _, id := range []string{"req_nothing", "%00", "%ff", strings.Repeat("x", 200), "a'b"} {
+	expectPage(t, a, 400, "the request has expired")
+	expectPage(t, a, 400, `href="/authorize?client_id=cli_x&amp;state=a%26b">Start again</a>`)
+}
+
+func TestUnknownRequestsAreToldToBeGone(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	b := s.browser()
+	b.get("/login")
+	for _, id := range []string{"req_nothing", strings.Repeat("x", 200), "a'b"} {
+		expectPage(t, b.get("/login?request="+id), 400, "This request was answered already, or it has expired.")
+	}
+	for _, id := range []string{"%00", "%ff"} {
 		if a := b.get("/login?request=" + id); a.StatusCode != 400 {
 			t.Errorf("request %q: status %d, want 400", id, a.StatusCode)
 		}
+	}
+}
+
+func TestSignInThatLosesToAChangeIsToldWhatIsTrueNow(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	ada, bob := s.person("ada"), s.person("bob")
+	b := s.browser()
+	for name, tc := range map[string]struct {
+		meanwhile func() error
+		want      string
+	}{
+		"ada": {func() error {
+			_, err := s.db.Pool().Exec(t.Context(), `update credentials set updated_at = $2 where user_id = $1`, ada, s.now())
+			return err
+		}, "That user name and password don't match."},
+		"bob": {func() error {
+			_, err := s.db.SetUserState(t.Context(), bob, storage.UserSuspended, s.now(), storage.Event{})
+			return err
+		}, "This account is switched off."},
+	} {
+		b.get("/login")
+		f := func() {
+			if err := tc.meanwhile(); err != nil {
+				t.Error(err)
+			}
+		}
+		s.meanwhile.Store(&f)
+		expectPage(t, b.try(name, rightPassword), 422, tc.want)
+	}
+	if got := b.who(); got != "" {
+		t.Errorf("signed in as %q, want nobody", got)
 	}
 }
 
@@ -265,7 +308,7 @@ func TestFormThatWasOpenForTooLongIsShownAgainAndThenWorks(t *testing.T) {
 	if err != nil || renewed.Params.Get("state") != "xyz" || renewed.ClientID != kept.ClientID {
 		t.Errorf("renewed request = %+v, %v; want the old one's parameters", renewed, err)
 	}
-	expectPage(t, b.try("ada", rightPassword, "request", kept.ID), 400, "This sign-in took too long")
+	expectPage(t, b.try("ada", rightPassword, "request", kept.ID), 400, "This request was answered already")
 }
 
 func TestSignedInPeopleConfirmOrSwitch(t *testing.T) {

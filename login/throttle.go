@@ -14,34 +14,51 @@ import (
 	"idp/web"
 )
 
-// budgets bound how often a password may be tried, the narrowest first. Who is the account, or
-// what was typed when it is nobody's: the shape must not tell which.
-func budgets(who, ip string) []storage.Budget {
+// strangersBudgets bound how often a password may be tried from a browser that the account's owner
+// never signed in with, the narrowest first. What a refusal shows depends on the text that was
+// typed and on where it came from, and not on whose account that is: somebody who spends the tries
+// of a user name must not learn from it which address belongs to it. The last budget joins the
+// names of one account; it is wide enough that the ones before it are always spent first.
+func strangersBudgets(identifier, userID, ip string) []storage.Budget {
+	typed := hex.EncodeToString(storage.HashSecret(storage.CanonicalIdentifier(identifier)))
+	account := userID
+	if account == "" {
+		account = typed
+	}
+	address, around := networks(ip)
 	return []storage.Budget{
-		{Key: "login:account:" + who + ":" + ip, Every: time.Minute, Burst: 10},
-		{Key: "login:ip:" + ip, Every: 20 * time.Second, Burst: 100},
-		{Key: "login:account:" + who, Every: 15 * time.Minute, Burst: 100},
+		{Key: "login:typed:" + typed + ":" + address, Every: time.Minute, Burst: 10},
+		{Key: "login:ip:" + address, Every: 20 * time.Second, Burst: 100},
+		{Key: "login:net:" + around, Every: 2 * time.Second, Burst: 300},
+		{Key: "login:typed:" + typed, Every: 15 * time.Minute, Burst: 100},
+		{Key: "login:account:" + account, Every: 5 * time.Minute, Burst: 250},
 	}
 }
 
-// whoever names the owner of a budget.
-func whoever(p storage.Password, identifier string) string {
-	if p.User.ID != "" {
-		return p.User.ID
+// budgets are what a try costs. In a browser that the owner of the account has signed in with
+// before, that is one budget of their own, whatever strangers do meanwhile.
+func (l *Login) budgets(r *http.Request, identifier, userID string) ([]storage.Budget, error) {
+	device, err := l.knownDevice(r, userID)
+	if err != nil {
+		return nil, err
 	}
-	return hex.EncodeToString(storage.HashSecret(storage.CanonicalIdentifier(identifier)))
+	if device != "" {
+		return []storage.Budget{{Key: "login:device:" + device + ":" + userID, Every: 90 * time.Second, Burst: 10}}, nil
+	}
+	return strangersBudgets(identifier, userID, web.ClientIP(r.Context())), nil
 }
 
-// network is the part of an address that one subscriber commands: all of IPv4, /64 of IPv6.
-func network(ip string) string {
+// networks are the part of an address that one subscriber commands (all of IPv4, /64 of IPv6), and
+// the one that a site or a provider commands (/24, /48).
+func networks(ip string) (address, around string) {
 	addr, err := netip.ParseAddr(ip)
 	if err != nil {
-		return ip
+		return ip, ip
 	}
 	if addr = addr.Unmap().WithZone(""); addr.Is6() {
-		return netip.PrefixFrom(addr, 64).Masked().String()
+		return netip.PrefixFrom(addr, 64).Masked().String(), netip.PrefixFrom(addr, 48).Masked().String()
 	}
-	return addr.String()
+	return addr.String(), netip.PrefixFrom(addr, 24).Masked().String()
 }
 
 // spend takes one try from every budget. It stops at the first that is empty, so that a stranger
@@ -73,12 +90,16 @@ func tooMany(wait time.Duration) error {
 var errWrongPassword = errors.New("wrong password")
 
 // prove checks a password against what is stored for the account, or against nothing at the same
-// cost. It is errWrongPassword, a *web.Error for the person (429, 503), or the database's error.
-func (l *Login) prove(ctx context.Context, who string, p storage.Password, password string) error {
+// cost. Identifier is what was typed to name the account. It is errWrongPassword, a *web.Error for the person (429, 503), or the database's error.
+func (l *Login) prove(r *http.Request, identifier string, p storage.Password, password string) error {
+	ctx := r.Context()
 	if tooLong(password) {
 		return errWrongPassword // as no password this long was ever set
 	}
-	budgets := budgets(who, network(web.ClientIP(ctx)))
+	budgets, err := l.budgets(r, identifier, p.User.ID)
+	if err != nil {
+		return err
+	}
 	if err := l.spend(ctx, budgets); err != nil {
 		return err
 	}
@@ -116,15 +137,16 @@ func (l *Login) rehash(ctx context.Context, p storage.Password, password string)
 }
 
 // Confirm checks the password of somebody who is signed in already, under the same limits as a
-// sign-in. It gives a *web.Error for the person: 422 for a wrong password, 429, 503.
-func (l *Login) Confirm(ctx context.Context, userID, password string) error {
-	p, err := l.DB.PasswordByUser(ctx, userID)
+// sign-in, and returns what was proved. It gives a *web.Error for the person: 422 for a wrong
+// password, 429, 503.
+func (l *Login) Confirm(r *http.Request, user *storage.User, password string) (storage.Password, error) {
+	p, err := l.DB.PasswordByUser(r.Context(), user.ID)
 	if err != nil {
-		return err
+		return p, err
 	}
-	err = l.prove(ctx, userID, p, password)
+	err = l.prove(r, user.Username, p, password)
 	if errors.Is(err, errWrongPassword) {
-		return &web.Error{Status: http.StatusUnprocessableEntity, Message: "That is not your current password. Please check it.", Err: err}
+		return p, &web.Error{Status: http.StatusUnprocessableEntity, Message: "That is not your current password. Please check it.", Err: err}
 	}
-	return err
+	return p, err
 }

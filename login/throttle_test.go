@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"idp/storage"
 )
 
 func TestTriesOnOneAccountAreBoundedWhetherItExistsOrNot(t *testing.T) {
@@ -62,36 +64,84 @@ func TestSuccessCostsNoTry(t *testing.T) {
 	}
 }
 
+// drain spends all but left tries of a budget.
+func (s *site) drain(budget storage.Budget, left int) {
+	s.t.Helper()
+	for range budget.Burst - left {
+		if _, err := s.db.Spend(s.t.Context(), s.now(), budget); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
 func TestOneNetworkCannotTryManyAccounts(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	b := s.browser()
-	ip := "2001:db8::1"
-	budget := budgets("", network(ip))[1]
-	for range budget.Burst {
-		if _, err := s.db.Spend(t.Context(), s.now(), budget); err != nil {
-			t.Fatal(err)
-		}
-	}
+	budgets := strangersBudgets("", "", "2001:db8::1")
+	s.drain(budgets[1], 0)
 	b.from = "2001:db8::ffff:1" // same /64
 	expectPage(t, b.try("anybody", "wrong"), 429, "Too many attempts.")
 	b.from = "2001:db8:0:1::1"
 	expectPage(t, b.try("anybody", "wrong"), 422, "don't match")
+	s.drain(budgets[2], 0)
+	b.from = "2001:db8:0:2::1" // same /48
+	expectPage(t, b.try("anybody", "wrong"), 429, "Too many attempts.")
+	b.from = "2001:db8:1::1"
+	expectPage(t, b.try("anybody", "wrong"), 422, "don't match")
 }
 
-func TestNetworkOfAnAddress(t *testing.T) {
+func TestNetworksOfAnAddress(t *testing.T) {
 	t.Parallel()
-	for ip, want := range map[string]string{
-		"203.0.113.9":          "203.0.113.9",
-		"::ffff:203.0.113.9":   "203.0.113.9",
-		"2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64",
-		"fe80::1%eth0":         "fe80::/64",
-		"":                     "",
+	for ip, want := range map[string][2]string{
+		"203.0.113.9":          {"203.0.113.9", "203.0.113.0/24"},
+		"::ffff:203.0.113.9":   {"203.0.113.9", "203.0.113.0/24"},
+		"2001:db8:1:2:3:4:5:6": {"2001:db8:1:2::/64", "2001:db8:1::/48"},
+		"fe80::1%eth0":         {"fe80::/64", "fe80::/48"},
+		"":                     {},
 	} {
-		if got := network(ip); got != want {
-			t.Errorf("network(%q) = %q, want %q", ip, got, want)
+		if address, around := networks(ip); [2]string{address, around} != want {
+			t.Errorf("networks(%q) = %q, %q; want %q", ip, address, around, want)
 		}
 	}
+}
+
+func TestSpendingTheTriesOfANameDoesNotTellWhichAddressBelongsToIt(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.person("ada")
+	for n, spent := range []func(b *browser){
+		func(b *browser) { // the tries from one address
+			for range 10 {
+				b.try("ada", "wrong")
+			}
+		},
+		func(b *browser) { s.drain(strangersBudgets("ada", "", b.from)[3], 0) }, // those from everywhere
+	} {
+		b := s.browser()
+		b.from = fmt.Sprintf("203.0.113.%d", n+1)
+		spent(b)
+		expectPage(t, b.try("ADA", "wrong"), 429, "Too many attempts.")
+		known, unknown := b.try("ada@example.test", "wrong"), b.try("eve@example.test", "wrong")
+		if known.StatusCode != 422 || unknown.StatusCode != 422 {
+			t.Errorf("after the tries of ada: her address gives %d, a stranger's %d; want 422 both", known.StatusCode, unknown.StatusCode)
+		}
+	}
+}
+
+func TestTheNamesOfOneAccountShareALastBudget(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	id := s.person("ada")
+	mine := strangersBudgets("ada", id, "203.0.113.1")
+	typed, account := mine[3], mine[4]
+	if names := 2 * typed.Burst; account.Burst <= names || account.Every*2 >= typed.Every {
+		t.Errorf("account %+v is spent before two names of %+v are: that would show whose they are", account, typed)
+	}
+	s.drain(account, 0)
+	b := s.browser()
+	expectPage(t, b.try("ada", rightPassword), 429, "Too many attempts.")
+	expectPage(t, b.try("ada@example.test", rightPassword), 429, "Too many attempts.")
 }
 
 func TestWaitIsSaidInMinutes(t *testing.T) {

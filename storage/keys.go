@@ -142,6 +142,7 @@ func (db *DB) Sweep(ctx context.Context, now time.Time, keep time.Duration, limi
 		`delete from assertions where (client_id, jti_hash) in (select client_id, jti_hash from assertions where expires_at < $1 limit $2)`,
 		`delete from revoked_tokens where (grant_id, number) in (select grant_id, number from revoked_tokens where expires_at < $1 limit $2)`,
 		`delete from sessions where id in (select id from sessions where expires_at < $1::timestamptz - interval '30 days' limit $2)`,
+		`delete from devices where (id, user_id) in (select id, user_id from devices where expires_at < $1 limit $2)`,
 	} {
 		n, err := db.exec(ctx, "sweep", statement, now, limit)
 		if err != nil {

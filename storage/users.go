@@ -277,6 +277,7 @@ func eraseUser(ctx context.Context, tx pgx.Tx, userID string) error {
 		`delete from identifiers where user_id = $1`,
 		`delete from credentials where user_id = $1`,
 		`delete from consents where user_id = $1`,
+		`delete from devices where user_id = $1`,
 		`delete from members where user_id = $1`,
 	} {
 		if _, err := tx.Exec(ctx, statement, userID); err != nil {

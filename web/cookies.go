@@ -14,6 +14,7 @@ type Cookies struct{ Secure bool }
 const (
 	SessionCookie = "idp_sid"  // the signed-in session
 	FlowCookie    = "idp_flow" // binds kept requests and forms to the browser
+	DeviceCookie  = "idp_dev"  // tells that people signed in here before
 )
 
 func (c Cookies) name(n string) string {

@@ -59,6 +59,9 @@ func readForm(r *http.Request) (url.Values, error) {
 	return r.PostForm, nil
 }
 
-func unreadable(err error) error {
+// unreadable tells its cause as text only: a connection that breaks here is the browser's, and must
+// not be taken for the database's.
+func unreadable(cause error) error {
+	err := errors.New("read form: " + cause.Error())
 	return &Error{Status: http.StatusBadRequest, Message: "This form cannot be read, so nothing was done. Please go back and try again.", Err: err}
 }

@@ -168,8 +168,7 @@ func contentSecurityPolicy(formAction []string) string {
 type ErrorPage struct {
 	Message               string
 	ActionText, ActionURL string
-	Code, Description     string
-	ClientID              string
+	Code                  string
 	Status                int
 	Time                  string
 }

@@ -22,6 +22,7 @@ import (
 func pageData() map[string]any {
 	return map[string]any{
 		"account.html":     account.AccountPage{},
+		"apps.html":        account.AppsPage{},
 		"consent.html":     oauth.ConsentPage{},
 		"error.html":       web.ErrorPage{},
 		"form_post.html":   oauth.FormPostPage{},

@@ -3,6 +3,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base32"
@@ -30,7 +31,7 @@ type Error struct {
 	Code       string        // machine-readable, such as "invalid_request"
 	Message    string        // shown; never a secret, never a stranger's text
 	ActionText string        // the way on, on pages
-	ActionURL  string        //
+	ActionURL  string        // a path is one of ours, below the issuer
 	RetryAfter time.Duration // sent with 429 and 503
 	Err        error         // the cause; only logged
 }
@@ -51,7 +52,6 @@ type Config struct {
 	Log            *slog.Logger
 	TrustedProxies []netip.Prefix   // whose X-Forwarded-For counts
 	Unavailable    func(error) bool // says that an error is the database's, and may pass
-	AnyHost        bool             // skips the check of the Host header
 }
 
 // Site serves the product's HTTP surface.
@@ -106,6 +106,19 @@ func Reference(ctx context.Context) string { return noted(ctx).id }
 // ClientIP is the address of the browser or client, seen through trusted proxies only.
 func ClientIP(ctx context.Context) string { return noted(ctx).ip }
 
+// ClientNetwork is what limits count by: the address, or for IPv6 the /64 that one customer has.
+func ClientNetwork(ctx context.Context) string {
+	addr, err := netip.ParseAddr(ClientIP(ctx))
+	if err != nil || addr.Is4() {
+		return ClientIP(ctx)
+	}
+	prefix, err := addr.WithZone("").Prefix(64)
+	if err != nil {
+		return ClientIP(ctx)
+	}
+	return prefix.String()
+}
+
 // bodyLimit is the largest body of any request (security: input caps); headers are bounded by the
 // server.
 const bodyLimit = 64 << 10
@@ -143,7 +156,7 @@ func (s *Site) Root(next http.Handler) http.Handler {
 			}
 			s.logRequest(r, req, rec.status, time.Since(start))
 		}()
-		if !s.AnyHost && !strings.EqualFold(r.Host, s.Issuer.Host) {
+		if !strings.EqualFold(r.Host, s.Issuer.Host) {
 			s.Fail(rec, r, wantsPage(r), &Error{
 				Status: http.StatusMisdirectedRequest, Code: "invalid_request",
 				Message:    "This server answers as " + s.Issuer.Host + " only. Open it by that address, or correct the issuer setting.",
@@ -202,8 +215,12 @@ func (s *Site) clientIP(r *http.Request) string {
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0 && s.trusts(ip); i-- {
 		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			break
+		if err != nil { // some proxies add the port
+			var withPort netip.AddrPort
+			if withPort, err = netip.ParseAddrPort(strings.TrimSpace(hops[i])); err != nil {
+				break
+			}
+			hop = withPort.Addr()
 		}
 		ip = hop.Unmap().String()
 	}
@@ -260,8 +277,12 @@ func (s *Site) Fail(w http.ResponseWriter, r *http.Request, page bool, err error
 		JSON(w, e.Status, map[string]string{"error": e.Code, "error_description": plain(e.Message), "reference": Reference(r.Context())})
 		return
 	}
+	action := e.ActionURL
+	if strings.HasPrefix(action, "/") {
+		action = s.Issuer.Path + action
+	}
 	s.Pages.Show(w, r, View{Name: "error.html", Status: e.Status, Data: ErrorPage{
-		Message: e.Message, ActionText: e.ActionText, ActionURL: e.ActionURL, Code: e.Code,
+		Message: e.Message, ActionText: e.ActionText, ActionURL: action, Code: e.Code,
 		Status: e.Status, Time: time.Now().UTC().Format(time.RFC3339),
 	}})
 }
@@ -276,9 +297,10 @@ func (s *Site) face(err error) *Error {
 			Message: "We can't reach our database at the moment. Nothing is lost: please try again in a minute."}
 	case errors.As(err, &e):
 		face := *e
-		if face.Code == "" {
-			face.Code = codeFor(face.Status)
+		if face.Status == 0 {
+			face.Status = http.StatusInternalServerError
 		}
+		face.Code = cmp.Or(face.Code, codeFor(face.Status))
 		return &face
 	case errors.As(err, &big):
 		return &Error{Status: http.StatusRequestEntityTooLarge, Code: "invalid_request", Message: "The request is too large.", Err: err}
@@ -312,7 +334,8 @@ func plain(s string) string {
 	}, strings.NewReplacer("’", "'", "“", "'", "”", "'", "\"", "'").Replace(s))
 }
 
-// JSON writes v as the whole answer. Machine endpoints are never cached, framed or sniffed.
+// JSON writes v as the whole answer. Machine endpoints are never framed or sniffed, and neither
+// cached nor loaded by other sites unless the handler has said so in the headers before.
 func JSON(w http.ResponseWriter, status int, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -323,6 +346,9 @@ func JSON(w http.ResponseWriter, status int, v any) error {
 	if h.Get("Cache-Control") == "" {
 		h.Set("Cache-Control", "no-store")
 	}
+	if h.Get("Cross-Origin-Resource-Policy") == "" {
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	}
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox")
 	w.WriteHeader(status)
 	w.Write(append(body, '\n'))
@@ -332,6 +358,9 @@ func JSON(w http.ResponseWriter, status int, v any) error {
 // See sends the browser on with GET (303; never 307, which would repeat a posted password). A path
 // is one of ours, below the issuer.
 func See(w http.ResponseWriter, r *http.Request, to string) error {
+	if strings.HasPrefix(to, "//") || strings.HasPrefix(to, `/\`) {
+		return fmt.Errorf("send the browser to %.200q: browsers read a host in that, not a path of ours", to)
+	}
 	if strings.HasPrefix(to, "/") {
 		to = noted(r.Context()).base + to
 	}

@@ -179,12 +179,6 @@ func TestOnlyTheIssuersHostIsServed(t *testing.T) {
 			t.Errorf("Host %q: %d %s; want %d", host, got.status, got.body, want)
 		}
 	}
-	anyHost, _ := newSite(t, func(c *web.Config) { c.AnyHost = true })
-	r := get("/")
-	r.Host = "evil.test"
-	if got := ask(anyHost, false, r, greets); got.status != 200 {
-		t.Errorf("AnyHost: %d, want 200", got.status)
-	}
 }
 
 func TestBodiesAreReadUpTo64KiB(t *testing.T) {
@@ -281,6 +275,53 @@ func TestRedirectsUseGetAndStayBelowTheIssuersPath(t *testing.T) {
 		r := ask(site, true, post("/", ""), func(w http.ResponseWriter, r *http.Request) error { return web.See(w, r, to) })
 		if r.status != 303 || r.header.Get("Location") != want || r.body != "" {
 			t.Errorf("See(%q) = %d to %q; want 303 to %q", to, r.status, r.header.Get("Location"), want)
+		}
+	}
+}
+
+func TestTheWayOnOfAnErrorStaysBelowTheIssuersPath(t *testing.T) {
+	t.Parallel()
+	site, _ := newSite(t, func(c *web.Config) { c.Issuer = &url.URL{Scheme: "https", Host: "id.example.com", Path: "/auth"} })
+	for to, want := range map[string]string{"/login?to=x": "/auth/login?to=x", "https://app.example/": "https://app.example/"} {
+		r := ask(site, true, get("/"), fails(&web.Error{Status: 400, Message: "No.", ActionText: "Go on", ActionURL: to}))
+		if !strings.Contains(r.body, `href="`+want+`">Go on</a>`) {
+			t.Errorf("way on to %q: want a link to %q in\n%s", to, want, r.body)
+		}
+	}
+}
+
+func TestRedirectsTakeNoHostForAPath(t *testing.T) {
+	t.Parallel()
+	site, _ := newSite(t, nil)
+	for _, to := range []string{"//evil.test", "//evil.test/login", `/\evil.test`} {
+		r := ask(site, true, post("/", ""), func(w http.ResponseWriter, r *http.Request) error { return web.See(w, r, to) })
+		if r.status != 500 || r.header.Get("Location") != "" || strings.Contains(r.body, "evil.test") {
+			t.Errorf("See(%q) = %d to %q; want 500 and no redirect", to, r.status, r.header.Get("Location"))
+		}
+	}
+}
+
+func TestOtherSitesCannotLoadAnswersForPrograms(t *testing.T) {
+	t.Parallel()
+	site, _ := newSite(t, nil)
+	answer := func(policy string) web.Handler {
+		return func(w http.ResponseWriter, r *http.Request) error {
+			if policy != "" {
+				w.Header().Set("Cross-Origin-Resource-Policy", policy)
+			}
+			return web.JSON(w, 200, "hello")
+		}
+	}
+	for name, row := range map[string]struct {
+		h    web.Handler
+		want string
+	}{
+		"answer":                 {answer(""), "same-origin"},
+		"answer for all to load": {answer("cross-origin"), "cross-origin"},
+		"error":                  {fails(errors.New("x")), "same-origin"},
+	} {
+		if got := ask(site, false, get("/"), row.h).header.Get("Cross-Origin-Resource-Policy"); got != row.want {
+			t.Errorf("%s: Cross-Origin-Resource-Policy = %q, want %q", name, got, row.want)
 		}
 	}
 }

@@ -63,6 +63,17 @@ var pages = []struct {
 		b.signIn(person(b.t))
 		b.until("the account", `location.pathname === "/account"`)
 	}},
+	{"apps", false, func(b *tab) {
+		b.signInToShop(person(b.t))
+		b.open(server(b.t).Issuer + "/account/apps")
+		b.wait("#remove-0")
+	}},
+	{"apps-removed", false, func(b *tab) {
+		b.signInToShop(person(b.t))
+		b.open(server(b.t).Issuer + "/account/apps")
+		b.follow("#remove-0")
+		b.wait("#notice")
+	}},
 	{"security", false, func(b *tab) {
 		b.open(server(b.t).Issuer + "/login")
 		b.signIn(person(b.t))
