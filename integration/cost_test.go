@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 	"testing"
+	"time"
 
 	"idp/storage"
 )
@@ -37,6 +38,8 @@ func TestCostInStatements(t *testing.T) {
 		}
 		return statements, writing
 	}
+	w.clock.advance(2 * time.Minute) // sessions that were not seen for a minute are touched
+	tokens = a.refresh(tokens.refresh()).ok()
 	var code string
 	for _, tc := range []struct {
 		name                string

@@ -89,8 +89,30 @@ func startWithJobs(t testing.TB) (*world, func()) {
 	w := start(t)
 	return w, func() {
 		t.Helper()
-		if err := w.server.RunJobs(context.Background()); err != nil {
+		if err := w.servers[0].RunJobs(context.Background()); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func TestAReplicaThatDoesNotKnowANewTokenKeyRefusesNobody(t *testing.T) {
+	t.Parallel()
+	w := startReplicas(t, 2)
+	a, ada := w.app(t, storage.ClientSPA), w.person(t, "ada")
+	_, tokens := a.signIn(w.browser(t), ada)
+	if _, err := oauth.RotateKeys(context.Background(), w.db, oauth.RotateOptions{Alg: "token", Now: w.now()}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.servers[0].RunJobs(context.Background()); err != nil { // only this one knows it
+		t.Fatal(err)
+	}
+	only := func(i int) { w.transport.CloseIdleConnections(); w.only.Store(int64(i + 1)) }
+	only(0)
+	tokens = a.refresh(tokens.refresh()).ok()
+	only(1)
+	replies := make([]reply, 8)
+	together(8, func(i int) { replies[i] = a.refresh(tokens.refresh()) })
+	for _, r := range replies {
+		r.ok()
 	}
 }

@@ -44,7 +44,8 @@ func TestSignOutByTheAppNeedsAHintOrAQuestion(t *testing.T) { // conformance 102
 		if p.url.Path != "/logout/done" {
 			t.Errorf("%s: at %s, want the signed-out page", name, p.url)
 		}
-		a.signIn(b, ada)
+		_, tokens = a.signIn(b, ada)
+		hint = tokens.text("id_token")
 	}
 	w.clock.advance(time.Hour) // expired hints count
 	p := b.get("/logout?" + url.Values{"post_logout_redirect_uri": {bye}, "id_token_hint": {hint}}.Encode())
@@ -92,4 +93,28 @@ func TestAnotherSiteCannotPostTheConfirmation(t *testing.T) { // A-069
 		}
 	}
 	b.get("/account").at("/account")
+}
+
+func TestAPostedSignOutOfAnotherSiteIsAnsweredWithTheSession(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	a, ada, b := w.app(t, storage.ClientWeb), w.person(t, "ada"), w.browser(t)
+	_, tokens := a.signIn(b, ada)
+	form := url.Values{"id_token_hint": {tokens.text("id_token")}, "post_logout_redirect_uri": {"https://rp.test/bye"}, "state": {"s"}}
+	// A cross-site POST comes without our Lax cookies; the redirect that follows has them again.
+	req := w.browser(t).request(t, "POST", "/logout", form)
+	req.Header.Set("Origin", "https://rp.test")
+	req.Header.Set("Sec-Fetch-Site", "cross-site")
+	resp, err := w.transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	p := b.get(resp.Header.Get("Location"))
+	if p.left == nil || p.left.String() != "https://rp.test/bye?state=s" {
+		t.Errorf("left to %v (%s), want the app", p.left, p.url.Path)
+	}
+	if got := b.get(a.begin("prompt", "none").url()).answer().Get("error"); got != "login_required" {
+		t.Errorf("after the sign-out: %q, want login_required", got)
+	}
 }

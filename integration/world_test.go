@@ -45,7 +45,8 @@ type world struct {
 	transport *http.Transport
 	replicas  []string // addresses; requests to the issuer go to them in turn
 	login     *login.Login
-	server    *idp.Server // of an in-process world
+	only      atomic.Int64  // when not 0, the number of the one replica that gets requests
+	servers   []*idp.Server // of an in-process world
 }
 
 // clock is the time of an in-process world; processes have the real one.
@@ -57,25 +58,34 @@ func (c *clock) advance(d time.Duration) { c.offset.Add(int64(d)) }
 func (w *world) now() time.Time { return w.clock.now().UTC().Truncate(time.Microsecond) }
 
 // start runs a provider in this process, with a clock that can be moved.
-func start(t testing.TB) *world {
+func start(t testing.TB) *world { t.Helper(); return startReplicas(t, 1) }
+
+// startReplicas runs several in this process, over one database.
+func startReplicas(t testing.TB, n int) *world {
 	t.Helper()
 	w := &world{clock: &clock{}}
-	server := httptest.NewUnstartedServer(nil)
-	w.issuer = "http://" + server.Listener.Addr().String()
+	var listeners []*httptest.Server
+	for range n {
+		server := httptest.NewUnstartedServer(nil)
+		listeners = append(listeners, server)
+		w.replicas = append(w.replicas, server.Listener.Addr().String())
+	}
+	w.issuer = "http://" + w.replicas[0]
 	w.open(t)
-	srv, err := idp.New(context.Background(), w.config(), idp.Options{Log: testLog(t), Now: w.clock.now})
-	if err != nil {
-		t.Fatal(err)
+	for _, server := range listeners {
+		srv, err := idp.New(context.Background(), w.config(), idp.Options{Log: testLog(t), Now: w.clock.now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { srv.Close() })
+		if err := srv.Prepare(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		w.servers = append(w.servers, srv)
+		server.Config.Handler = srv.Handler()
+		server.Start()
+		t.Cleanup(server.Close)
 	}
-	t.Cleanup(func() { srv.Close() })
-	if err := srv.Prepare(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	w.server = srv
-	server.Config.Handler = srv.Handler()
-	server.Start()
-	t.Cleanup(server.Close)
-	w.replicas = []string{server.Listener.Addr().String()}
 	w.dialReplicas(t)
 	return w
 }
@@ -114,6 +124,9 @@ func (w *world) dialReplicas(t testing.TB) {
 	w.transport = &http.Transport{MaxIdleConnsPerHost: 32, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if addr == issuer.Host {
 			addr = w.replicas[turn.Add(1)%uint64(len(w.replicas))]
+			if only := w.only.Load(); only > 0 {
+				addr = w.replicas[only-1]
+			}
 		}
 		return (&net.Dialer{}).DialContext(ctx, network, addr)
 	}}

@@ -1,9 +1,11 @@
 package oauth
 
 import (
+	"context"
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/ory/fosite"
 
+	"idp/login"
 	"idp/storage"
 	"idp/web"
 )
@@ -35,41 +38,49 @@ type authorization struct {
 // renders a page of its own: it sends the browser to the client, to the next step, or shows why
 // neither is possible.
 func (o *OAuth) Authorize(w http.ResponseWriter, r *http.Request) error {
+	if r.Method == http.MethodHead { // it would issue a code that nobody reads
+		w.Header().Set("Allow", "GET, POST")
+		return refuse(http.StatusMethodNotAllowed, "invalid_request", "Use GET or POST.", nil)
+	}
 	params, err := readParams(r)
 	if err != nil {
 		return err
 	}
 	if r.Method == http.MethodPost {
-		return o.again(w, r, params)
+		return o.again(w, r, "/authorize", params)
 	}
-	if params.Get("cancel") != "" && params.Has("request") {
+	if r.URL.Query().Get("cancel") != "" && params.Has("request") {
 		return o.cancel(w, r, params.Get("request"))
 	}
-	a, err := o.readAuthorization(w, r, params)
+	a, err := o.readAuthorization(r, params)
 	if a == nil {
 		return err
+	}
+	if err == nil {
+		err = o.decide(w, r, a, false)
 	}
 	if err != nil {
 		return o.answerError(w, r, a, err)
 	}
-	return o.decide(w, r, a, false)
+	return nil
 }
 
 // again turns a posted request into the same one by GET: cookies of ours are SameSite=Lax, so that
-// a cross-site POST comes without them and would look like somebody who never signed in.
-func (o *OAuth) again(w http.ResponseWriter, r *http.Request, params url.Values) error {
+// a cross-site POST comes without them and would look like somebody who never signed in. Keeping
+// the request instead would need a new flow cookie, which would cut off the browser's other tabs.
+func (o *OAuth) again(w http.ResponseWriter, r *http.Request, path string, params url.Values) error {
 	q := params.Encode()
-	if len(q) > 8<<10 {
-		return refuse(http.StatusRequestEntityTooLarge, "invalid_request", "The authorization request is too long.", nil)
+	if len(q) > 14<<10 {
+		return refuse(http.StatusRequestEntityTooLarge, "invalid_request", "The request is too long.", nil)
 	}
-	return web.See(w, r, "/authorize?"+q)
+	return web.See(w, r, path+"?"+q)
 }
 
 // readAuthorization checks a request that came directly, or takes one that was kept. Without a
 // client and a redirect URI that are known good it returns no authorization, and the error is for
 // the person; with one, the error is for the client.
-func (o *OAuth) readAuthorization(w http.ResponseWriter, r *http.Request, params url.Values) (*authorization, error) {
-	a := &authorization{params: params, arrived: o.now()}
+func (o *OAuth) readAuthorization(r *http.Request, params url.Values) (*authorization, error) {
+	a := &authorization{params: authorizationParams(params), arrived: o.now()}
 	if params.Has("request") && !params.Has("client_id") {
 		kept, err := o.keptRequest(r, params.Get("request"))
 		if err != nil {
@@ -78,31 +89,70 @@ func (o *OAuth) readAuthorization(w http.ResponseWriter, r *http.Request, params
 		a.params, a.keptID, a.arrived = kept.Params, kept.ID, kept.CreatedAt
 	}
 	web.Note(r.Context(), "client_id", a.params.Get("client_id"))
-	if err := o.findClient(r, a); err != nil {
-		return nil, err
+	good, err := o.judge(r, a, o.DB.CachedClient)
+	if err != nil && a.client != nil && !storage.Unavailable(err) {
+		// What is refused may have been allowed since this process last read the client.
+		cached := a.client.Version
+		fresh := *a
+		if good, again := o.judge(r, &fresh, o.DB.Client); fresh.client == nil || fresh.client.Version != cached {
+			*a = fresh
+			return known(a, good), again
+		}
 	}
-	return a, o.checkAuthorization(a)
+	return known(a, good), err
 }
 
-func (o *OAuth) findClient(r *http.Request, a *authorization) error {
+func known(a *authorization, good bool) *authorization {
+	if !good {
+		return nil
+	}
+	return a
+}
+
+// judge finds the client and checks the request against it. Good means that the client may be
+// answered, be it with the error.
+func (o *OAuth) judge(r *http.Request, a *authorization, find func(context.Context, string) (*storage.Client, error)) (good bool, err error) {
+	if err := o.findClient(r, a, find); err != nil {
+		return false, err
+	}
+	return true, o.checkAuthorization(a)
+}
+
+// authorizationParams are those that an authorization request is made of; nothing else is kept.
+func authorizationParams(params url.Values) url.Values {
+	kept := url.Values{}
+	for _, name := range []string{
+		"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce", "code_challenge", "code_challenge_method",
+		"prompt", "max_age", "display", "ui_locales", "claims_locales", "login_hint", "id_token_hint", "acr_values", "resource",
+		"request", "request_uri", "registration",
+	} {
+		if params.Has(name) {
+			kept[name] = params[name]
+		}
+	}
+	return kept
+}
+
+func (o *OAuth) findClient(r *http.Request, a *authorization, find func(context.Context, string) (*storage.Client, error)) error {
 	id := a.params.Get("client_id")
+	a.client = nil
 	unknown := &web.Error{Status: http.StatusBadRequest, Code: "invalid_client",
 		Message: "The app that sent you here is not known to us, or it is switched off. Tell whoever runs the app; there is nothing you can mend yourself."}
 	if id == "" {
 		return &web.Error{Status: http.StatusBadRequest, Code: "invalid_request",
 			Message: "The app that sent you here did not say who it is (client_id is missing). Go back to the app and try again."}
 	}
-	client, err := o.DB.CachedClient(r.Context(), id)
+	client, err := find(r.Context(), id)
 	if errors.Is(err, storage.ErrNotFound) {
 		return unknown
 	}
 	if err != nil {
 		return err
 	}
+	a.client = client
 	if client.DisabledAt != nil {
 		return unknown
 	}
-	a.client = client
 	uri := a.params.Get("redirect_uri")
 	if uri == "" && len(client.RedirectURIs) == 1 && !slices.Contains(words(a.params.Get("scope")), "openid") {
 		uri = client.RedirectURIs[0] // RFC 6749, 3.1.2.3; OpenID Connect requires the parameter
@@ -143,9 +193,15 @@ func (o *OAuth) checkAuthorization(a *authorization) error {
 			return err
 		}
 	}
-	a.hintSubject = o.hintSubject(p.Get("id_token_hint"))
+	a.hintSubject = p.Get(keptHint) // of a kept request: verified when it came
+	if p.Has("id_token_hint") {
+		a.hintSubject = o.hintSubject(p.Get("id_token_hint"))
+	}
 	return nil
 }
+
+// keptHint stands for id_token_hint in kept requests: whom it named, and none of its claims.
+const keptHint = "hint_subject"
 
 // checkPKCE: S256 only, for every client but confidential ones with the named relaxation (RFC 7636;
 // RFC 9700, 2.1.1).
@@ -178,11 +234,12 @@ func checkMaxAge(a *authorization) error {
 		a.maxAge = a.client.DefaultMaxAge
 		return nil
 	}
-	n, err := strconv.Atoi(s)
-	if err != nil || n < 0 || n > 1<<30 {
+	n, err := strconv.ParseUint(s, 10, 30)
+	if err != nil {
 		return refuse(0, "invalid_request", "max_age must be a number of seconds.", nil)
 	}
-	a.maxAge = &n
+	seconds := int(n)
+	a.maxAge = &seconds
 	return nil
 }
 
@@ -245,12 +302,27 @@ func (o *OAuth) decide(w http.ResponseWriter, r *http.Request, a *authorization,
 	case stepConsent:
 		return o.sendTo(w, r, a, "/consent")
 	case stepRefuse:
-		return o.answerError(w, r, a, refuse(0, refusal, refusals[refusal], nil))
+		return refuse(0, refusal, refusals[refusal], nil)
 	}
-	if err := o.Login.Touch(r.Context(), facts.Session); err != nil {
-		o.Log.Warn("session was not touched", "error", err.Error())
+	err = o.issueCode(w, r, a, facts)
+	if !errors.Is(err, storage.ErrConflict) {
+		return err
 	}
-	return o.issueCode(w, r, a, facts)
+	// The kept request was spent by another tab, or the session ended since it was read.
+	if a.keptID != "" {
+		if _, err := o.DB.Request(r.Context(), a.keptID); err != nil {
+			return login.Gone(a.client)
+		}
+	}
+	return web.See(w, r, "/authorize?"+a.again().Encode())
+}
+
+// again are the parameters with which the same request can be made once more.
+func (a *authorization) again() url.Values {
+	if a.keptID != "" {
+		return url.Values{"request": {a.keptID}}
+	}
+	return a.params
 }
 
 var refusals = map[string]string{
@@ -268,11 +340,7 @@ func (o *OAuth) facts(r *http.Request, a *authorization) (storage.Facts, error) 
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return facts, err
 	}
-	o.DB.ForgetClient(a.client.ID)
-	if err := o.findClient(r, a); err != nil {
-		return facts, err
-	}
-	if err := o.checkAuthorization(a); err != nil {
+	if _, err := o.judge(r, a, o.DB.Client); err != nil {
 		return facts, err
 	}
 	return o.DB.AuthorizeFacts(r.Context(), a.client.ID, o.Login.SessionHash(r), o.now())
@@ -299,9 +367,19 @@ func identityAssured(a *authorization) bool {
 // sendTo keeps the request, if it is not kept already, and sends the browser to a step.
 func (o *OAuth) sendTo(w http.ResponseWriter, r *http.Request, a *authorization, path string) error {
 	if a.keptID == "" {
+		network := web.ClientNetwork(r.Context())
+		if wait := o.kept.wait(network, o.Now()); wait > 0 {
+			return &web.Error{Status: http.StatusTooManyRequests, RetryAfter: wait, Message: "Too many sign-ins were begun from your network in the last minute. Wait a little, then try again."}
+		}
+		o.kept.add(network, o.Now())
 		a.keptID = storage.NewID("")
+		params := maps.Clone(a.params)
+		delete(params, "id_token_hint")
+		if a.hintSubject != "" {
+			params.Set(keptHint, a.hintSubject)
+		}
 		err := o.DB.KeepRequest(r.Context(), storage.Request{
-			ID: a.keptID, ClientID: a.client.ID, Params: a.params, BrowserHash: o.Login.EnsureBrowser(w, r),
+			ID: a.keptID, ClientID: a.client.ID, Params: params, BrowserHash: o.Login.EnsureBrowser(w, r),
 			CreatedAt: a.arrived, ExpiresAt: a.arrived.Add(requestLife),
 		})
 		if err != nil {
@@ -314,36 +392,32 @@ func (o *OAuth) sendTo(w http.ResponseWriter, r *http.Request, a *authorization,
 // keptRequest finds a kept request of this browser.
 func (o *OAuth) keptRequest(r *http.Request, id string) (storage.Request, error) {
 	if len(id) > 64 {
-		return storage.Request{}, gone()
+		return storage.Request{}, login.Gone(nil)
 	}
 	kept, err := o.DB.Request(r.Context(), id)
 	if errors.Is(err, storage.ErrNotFound) {
-		return kept, gone()
+		return kept, login.Gone(nil)
 	}
 	if err != nil {
 		return kept, err
 	}
 	web.Note(r.Context(), "client_id", kept.ClientID)
 	if subtle.ConstantTimeCompare(kept.BrowserHash, o.Login.Browser(r)) != 1 {
-		return kept, &web.Error{Status: http.StatusBadRequest, Code: "invalid_request",
-			Message: "This request was started in another browser, or your browser blocked our cookie. Go back to the app and start again there, with cookies allowed for this site."}
+		client, err := o.DB.CachedClient(r.Context(), kept.ClientID)
+		if err != nil {
+			client = nil // only the way back is missing then
+		}
+		return kept, login.OtherBrowser(client)
 	}
 	if !kept.ExpiresAt.After(o.now()) {
-		return kept, &web.Error{Status: http.StatusBadRequest, Code: "invalid_request",
-			Message:    "This page was open for a long time, so the request has expired. Nothing was done: you can start it again.",
-			ActionText: "Start again", ActionURL: o.Issuer + "/authorize?" + kept.Params.Encode()}
+		return kept, login.Expired("/authorize?" + authorizationParams(kept.Params).Encode())
 	}
 	return kept, nil
 }
 
-func gone() *web.Error {
-	return &web.Error{Status: http.StatusBadRequest, Code: "invalid_request",
-		Message: "This request was answered already, or it has expired. Go back to the app: if you are not signed in there, start again."}
-}
-
 // cancel is the link "back to the app" of the sign-in page.
 func (o *OAuth) cancel(w http.ResponseWriter, r *http.Request, id string) error {
-	a, err := o.readAuthorization(w, r, url.Values{"request": {id}})
+	a, err := o.readAuthorization(r, url.Values{"request": {id}})
 	if a == nil {
 		return err
 	}
@@ -354,7 +428,7 @@ func (o *OAuth) cancel(w http.ResponseWriter, r *http.Request, id string) error 
 func (o *OAuth) deny(w http.ResponseWriter, r *http.Request, a *authorization) error {
 	err := o.DB.SpendRequest(r.Context(), a.keptID)
 	if errors.Is(err, storage.ErrNotFound) {
-		return gone()
+		return login.Gone(a.client)
 	}
 	if err != nil {
 		return err
@@ -365,12 +439,15 @@ func (o *OAuth) deny(w http.ResponseWriter, r *http.Request, a *authorization) e
 // issueCode stores the grant and answers with its code.
 func (o *OAuth) issueCode(w http.ResponseWriter, r *http.Request, a *authorization, f storage.Facts) error {
 	now := o.now()
-	g, err := o.newGrant("code", a.client, now)
+	u := &unit{
+		client: a.client, ring: o.keys.Load(), form: a.params, redirectURI: a.dest.uri,
+		scopes: a.scopes, resources: a.resources, requestID: a.keptID, touch: o.Login.NextTouch(f.Session),
+	}
+	g, err := u.newGrant("code", now)
 	if err != nil {
 		return o.protocolError(err)
 	}
 	o.describe(g, a, f, now)
-	u := &unit{client: a.client, form: a.params, redirectURI: a.dest.uri, grant: g, scopes: a.scopes, resources: a.resources, requestID: a.keptID}
 	ctx := withUnit(r.Context(), u)
 	fr := r.Clone(ctx)
 	fr.Method, fr.Form, fr.PostForm = http.MethodGet, url.Values{
@@ -378,20 +455,16 @@ func (o *OAuth) issueCode(w http.ResponseWriter, r *http.Request, a *authorizati
 	}, url.Values{}
 	ar, err := o.provider.NewAuthorizeRequest(ctx, fr)
 	if err != nil && !errors.Is(err, fosite.ErrInvalidState) { // state is ours to keep, of any length
-		return o.answerError(w, r, a, o.protocolError(err))
+		return o.protocolError(err)
 	}
 	for _, s := range a.scopes {
 		ar.GrantScope(s)
 	}
 	resp, err := o.provider.NewAuthorizeResponse(ctx, ar, newSession(u))
 	if err != nil {
-		return o.answerError(w, r, a, o.protocolError(err))
+		return o.protocolError(err)
 	}
-	err = u.flush(ctx, o)
-	if errors.Is(err, storage.ErrConflict) {
-		return gone() // the kept request was spent by another tab
-	}
-	if err != nil {
+	if err := u.flush(ctx, o); err != nil {
 		return err
 	}
 	web.Note(ctx, "user_id", g.UserID)

@@ -1,13 +1,6 @@
 package oauth
 
-import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"io"
-
-	"idp/storage"
-)
+import "idp/storage"
 
 // scopeClaims gives the claims of a person that scopes ask for (OpenID Connect Core, 5.4). What a
 // person has not is left out: never null, never "".
@@ -53,16 +46,4 @@ func scopeClaims(u *storage.User, scopes []string) map[string]any {
 		}
 	}
 	return claims
-}
-
-// decodeStrict reads one JSON value and nothing after it.
-func decodeStrict(b []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	if err := d.Decode(v); err != nil {
-		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("there is something after the JSON value")
-	}
-	return nil
 }

@@ -116,6 +116,12 @@ func CheckClient(c *storage.Client) error {
 			say("The %s lifetime must be from %d to %d seconds.", l.what, l.lo, l.hi)
 		}
 	}
+	if l := c.Lifetimes; l.RefreshIdle > l.RefreshMax && l.RefreshMax != 0 {
+		say("The idle refresh lifetime cannot be longer than the refresh lifetime.")
+	}
+	if c.DefaultMaxAge != nil && *c.DefaultMaxAge < 0 {
+		say("The default max age cannot be negative.")
+	}
 	if len(wrong) == 0 {
 		return nil
 	}
@@ -136,11 +142,6 @@ func Weaknesses(c *storage.Client) []string {
 	}
 	if c.IDTokenClaims {
 		w = append(w, "profile claims stand in the ID token")
-	}
-	for _, uri := range c.RedirectURIs {
-		if strings.HasPrefix(uri, "http://") && c.Type != storage.ClientNative {
-			w = append(w, "redirects to "+uri+" without TLS")
-		}
 	}
 	return w
 }

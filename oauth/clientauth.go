@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -82,7 +81,7 @@ func basic(header string) (id, secret string, ok bool) {
 	if secret, err = url.QueryUnescape(secret); err != nil {
 		return "", "", false
 	}
-	return id, secret, len(id) <= paramLimits["client_id"] && len(secret) <= paramLimits["client_secret"]
+	return id, secret, len(id) <= paramLimits["client_id"] && len(secret) <= paramLimits["client_secret"] && plainText(id)
 }
 
 // authenticate finds out which client asks, and makes sure it is that one. What a caller hears of
@@ -98,18 +97,17 @@ func (o *OAuth) authenticate(w http.ResponseWriter, r *http.Request, form url.Va
 		return nil, invalidClient(w, cred, err)
 	}
 	web.Note(ctx, "client_id", cred.clientID)
-	key := cred.clientID + " " + web.ClientIP(ctx)
-	if wait := o.failures.wait(key, o.Now()); wait > 0 {
-		return nil, &web.Error{Status: http.StatusTooManyRequests, Code: "temporarily_unavailable", RetryAfter: wait,
-			Message: "Too many failed attempts to authenticate this client from this address. Wait, then try again with the right credentials."}
-	}
 	client, err := o.DB.CachedClient(ctx, cred.clientID)
 	if errors.Is(err, storage.ErrNotFound) {
-		o.failures.add(key, o.Now())
 		return nil, invalidClient(w, cred, err)
 	}
 	if err != nil {
 		return nil, err
+	}
+	key := client.ID + " " + web.ClientNetwork(ctx)
+	if wait := o.failures.wait(key, o.Now()); wait > 0 && !client.Public() { // a public client has nothing to guess
+		return nil, &web.Error{Status: http.StatusTooManyRequests, Code: "temporarily_unavailable", RetryAfter: wait,
+			Message: "Too many failed attempts to authenticate this client from this address. Wait, then try again with the right credentials."}
 	}
 	problem := o.prove(ctx, client, cred)
 	if problem != nil && !storage.Unavailable(problem) {
@@ -183,7 +181,7 @@ func assertionSubject(s string) string {
 		return ""
 	}
 	var c assertionClaims
-	if json.Unmarshal(payload, &c) != nil || len(c.Subject) > paramLimits["client_id"] {
+	if json.Unmarshal(payload, &c) != nil || len(c.Subject) > paramLimits["client_id"] || !plainText(c.Subject) {
 		return ""
 	}
 	return c.Subject
@@ -280,43 +278,4 @@ func (o *OAuth) assertionAudience(c *storage.Client, raw json.RawMessage) bool {
 		return len(list) == 1 && list[0] == o.Issuer
 	}
 	return len(list) > 0 && covers([]string{o.Issuer, o.Issuer + "/token"}, list)
-}
-
-// failureCounter slows down whoever guesses a client's secret from one address. It counts in this
-// process only and never locks the client: other addresses are not touched.
-type failureCounter struct {
-	mu     sync.Mutex
-	window time.Time
-	counts map[string]int
-}
-
-const (
-	maxClientFailures = 20 // a minute, for one client and address
-	maxFailureKeys    = 10_000
-)
-
-func newFailureCounter() *failureCounter { return &failureCounter{counts: map[string]int{}} }
-
-func (f *failureCounter) turn(now time.Time) {
-	if now.Sub(f.window) >= time.Minute || len(f.counts) >= maxFailureKeys {
-		f.window = now
-		clear(f.counts)
-	}
-}
-
-func (f *failureCounter) add(key string, now time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.turn(now)
-	f.counts[key]++
-}
-
-func (f *failureCounter) wait(key string, now time.Time) time.Duration {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.turn(now)
-	if f.counts[key] < maxClientFailures {
-		return 0
-	}
-	return max(time.Second, time.Minute-now.Sub(f.window))
 }

@@ -1,6 +1,8 @@
 package oauth
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"net/http"
 	"net/url"
 	"slices"
@@ -15,12 +17,14 @@ import (
 type ConsentPage struct {
 	Request      string
 	Person       string // whom the page was shown to; a form of somebody else is shown again
+	Asked        string // what it showed
 	Client       web.ClientView
 	Account      string
 	SwitchURL    string
 	RedirectHost string
 	Loopback     bool
 	Scopes       []ScopeView
+	Resources    []string // APIs that the access is for
 	Known        bool
 	Unverified   bool
 }
@@ -33,41 +37,49 @@ type ScopeView struct {
 
 // Consent asks a person whether a client may have what it asks for.
 func (o *OAuth) Consent(w http.ResponseWriter, r *http.Request) error {
-	if r.Method == http.MethodPost {
-		if err := isForm(r); err != nil {
-			return err
-		}
+	form, err := web.Form(r)
+	if err != nil {
+		return err
 	}
-	if err := r.ParseForm(); err != nil {
-		return badForm(err)
-	}
-	if repeated(r.Form["request"]) && r.Form["request"][0] != r.Form["request"][1] || repeated(r.PostForm["decision"]) {
-		return invalidRequest("A field stands more than once.")
-	}
-	a, err := o.readAuthorization(w, r, url.Values{"request": {r.Form.Get("request")}})
+	a, err := o.readAuthorization(r, url.Values{"request": {form.Get("request")}})
 	if a == nil {
 		return err
+	}
+	if err == nil {
+		err = o.consent(w, r, a, form)
 	}
 	if err != nil {
 		return o.answerError(w, r, a, err)
 	}
+	return nil
+}
+
+func (o *OAuth) consent(w http.ResponseWriter, r *http.Request, a *authorization, form url.Values) error {
 	facts, err := o.facts(r, a)
 	if err != nil {
 		return err
 	}
+	decision := ""
+	if r.Method == http.MethodPost && facts.User != nil && form.Get("person") == facts.User.ID {
+		decision = form.Get("decision")
+	}
+	if decision == "deny" { // before anything else: a refusal holds, whatever was allowed elsewhere
+		return o.denied(w, r, a, facts)
+	}
 	if next, _ := nextStep(o.question(a, facts, false)); next != stepConsent {
 		return web.See(w, r, "/authorize?request="+a.keptID)
 	}
-	if r.Method != http.MethodPost || r.PostForm.Get("person") != facts.User.ID {
-		return o.showConsent(w, r, a, facts)
-	}
-	switch r.PostForm.Get("decision") {
-	case "allow":
+	if decision == "allow" && form.Get("asked") == a.asked() {
 		return o.allow(w, r, a, facts)
-	case "deny":
-		return o.denied(w, r, a, facts)
 	}
 	return o.showConsent(w, r, a, facts)
+}
+
+// asked sums up what the page shows: when it has changed by the time of the answer, it is shown
+// again.
+func (a *authorization) asked() string {
+	sum := sha256.Sum256(mustJSON([]any{a.scopes, a.resources, a.dest.uri, a.client.Name}))
+	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
 func (o *OAuth) allow(w http.ResponseWriter, r *http.Request, a *authorization, f storage.Facts) error {
@@ -101,7 +113,7 @@ func (o *OAuth) denied(w http.ResponseWriter, r *http.Request, a *authorization,
 
 func (o *OAuth) showConsent(w http.ResponseWriter, r *http.Request, a *authorization, f storage.Facts) error {
 	page := ConsentPage{
-		Request: a.keptID, Person: f.User.ID, Client: *login.NewClientView(a.client, a.dest.uri), Account: accountName(f.User),
+		Request: a.keptID, Person: f.User.ID, Asked: a.asked(), Resources: a.resources, Client: *login.NewClientView(a.client, a.dest.uri), Account: accountName(f.User),
 		SwitchURL: "/login?request=" + a.keptID + "&switch=1", Known: f.Consented,
 	}
 	page.Unverified = !page.Client.Verified
@@ -114,27 +126,10 @@ func (o *OAuth) showConsent(w http.ResponseWriter, r *http.Request, a *authoriza
 	}
 	for _, s := range a.scopes {
 		if s != "openid" {
-			page.Scopes = append(page.Scopes, ScopeView{s, scopeText(s), scopeDetail(s, f.User), f.Consented && !slices.Contains(f.ConsentScopes, s)})
+			page.Scopes = append(page.Scopes, ScopeView{s, login.ScopeText(s), scopeDetail(s, f.User), f.Consented && !slices.Contains(f.ConsentScopes, s)})
 		}
 	}
 	return o.Site.Pages.Show(w, r, web.View{Name: "consent.html", Account: page.Account, Data: page, FormAction: login.FormActionFor(a.dest.uri)})
-}
-
-// scopeTexts say in a person's words what a scope gives.
-var scopeTexts = map[string]string{
-	"profile":        "See your name and picture",
-	"email":          "See your email address",
-	"address":        "See your postal address",
-	"phone":          "See your phone number",
-	"groups":         "See which groups you are in",
-	"offline_access": "Keep access until you remove it, even when you’re away",
-}
-
-func scopeText(s string) string {
-	if text := scopeTexts[s]; text != "" {
-		return text
-	}
-	return "Use “" + s + "” in your name"
 }
 
 func scopeDetail(s string, u *storage.User) string {

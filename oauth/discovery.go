@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"idp/storage"
-	"idp/web"
 )
 
 // discoveryDocument puts the issuer in front of the endpoints of the file that says what we
@@ -127,5 +126,3 @@ func origins(c *storage.Client) []string {
 	}
 	return list
 }
-
-var _ web.Handler = (*OAuth)(nil).Discovery

@@ -27,7 +27,7 @@ func (o *OAuth) newProvider() fosite.OAuth2Provider {
 		GlobalSecret:        make([]byte, 32), // fosite signs nothing of ours
 		HTTPClient:          nil,
 	}}
-	at, rt, ac := accessStrategy{o}, refreshStrategy{o}, codeStrategy{o}
+	at, rt, ac := accessStrategy{o}, refreshStrategy{o}, codeStrategy{}
 	helper := &openid.IDTokenHandleHelper{IDTokenStrategy: idTokenStrategy{o}}
 	code := &codeGrant{o, &foauth.AuthorizeExplicitGrantHandler{
 		AccessTokenStrategy: at, RefreshTokenStrategy: rt, AuthorizeCodeStrategy: ac,
@@ -129,11 +129,11 @@ func (s *session) IDTokenHeaders() *jwt.Headers                 { return &s.head
 // The strategies make tokens out of the unit's grant. What fosite calls a token's signature is the
 // token itself; nobody stores it.
 
-type codeStrategy struct{ o *OAuth }
+type codeStrategy struct{}
 
 func (codeStrategy) AuthorizeCodeSignature(_ context.Context, t string) string { return t }
-func (s codeStrategy) GenerateAuthorizeCode(ctx context.Context, _ fosite.Requester) (string, string, error) {
-	code, err := unitOf(ctx).deriveCode(s.o)
+func (codeStrategy) GenerateAuthorizeCode(ctx context.Context, _ fosite.Requester) (string, string, error) {
+	code, err := unitOf(ctx).deriveCode()
 	return code, code, err
 }
 func (codeStrategy) ValidateAuthorizeCode(context.Context, fosite.Requester, string) error {
@@ -155,7 +155,7 @@ type refreshStrategy struct{ o *OAuth }
 
 func (refreshStrategy) RefreshTokenSignature(_ context.Context, t string) string { return t }
 func (s refreshStrategy) GenerateRefreshToken(ctx context.Context, _ fosite.Requester) (string, string, error) {
-	t, err := unitOf(ctx).deriveRefreshToken(s.o)
+	t, err := unitOf(ctx).deriveRefreshToken(ctx, s.o)
 	return t, t, err
 }
 func (refreshStrategy) ValidateRefreshToken(context.Context, fosite.Requester, string) error {

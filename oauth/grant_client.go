@@ -42,13 +42,13 @@ func (h *clientGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 		return err
 	}
 	now := o.now()
-	g, err := o.newGrant("client", u.client, now)
+	g, err := u.newGrant("client", now)
 	if err != nil {
 		return err
 	}
 	g.Subject, g.Scopes, g.Resources, g.State = u.client.ID, list, resources, storage.GrantActive
 	g.ExpiresAt = now.Add(life(u.client.Lifetimes.AccessToken, accessTokenLife)).Add(time.Second)
-	u.grant, u.scopes, u.resources, u.change = g, list, resources, changeInsert
+	u.scopes, u.resources, u.change = list, resources, changeInsert
 	if err := h.ClientCredentialsGrantHandler.HandleTokenEndpointRequest(ctx, r); err != nil {
 		return err
 	}

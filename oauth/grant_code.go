@@ -48,15 +48,12 @@ func (o *OAuth) loadCode(ctx context.Context, u *unit) error {
 	if err != nil {
 		return invalidGrant("the code is not one of ours")
 	}
-	g, err := o.DB.GrantFacts(ctx, t.grant, 0, o.now())
-	if errors.Is(err, storage.ErrNotFound) {
-		return invalidGrant("the code's grant is gone")
-	}
+	g, err := o.readGrant(ctx, t, "")
 	if err != nil {
 		return err
 	}
-	if !o.genuine(ctx, t, g.Seed) || g.Kind != "code" {
-		return invalidGrant("the code is forged")
+	if g == nil || g.Kind != "code" {
+		return invalidGrant("the code is forged, or its grant is gone")
 	}
 	if problem := wrongAttempt(u, &g.Grant); problem != "" {
 		if g.State == storage.GrantIssued {
@@ -75,12 +72,12 @@ func (o *OAuth) loadCode(ctx context.Context, u *unit) error {
 	if !g.Redeemable(o.now()) {
 		return invalidGrant("the code is expired or dead, or its person, session or client is")
 	}
-	resources, err := narrowResources(u.form["resource"], g.Resources)
+	resources, err := narrowResources(u.form["resource"], within(g.Resources, u.client.Resources))
 	if err != nil {
 		return err
 	}
 	u.grant, u.facts, u.firstID = &g.Grant, g, true
-	u.scopes, u.resources = g.Scopes, resources
+	u.scopes, u.resources = within(g.Scopes, u.client.Scopes), resources
 	if g.IdleExpiresAt != nil {
 		u.idleExpires = idleExpiry(u.client, &g.Grant, o.now())
 	}

@@ -2,7 +2,6 @@ package oauth
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/ory/fosite"
@@ -22,10 +21,7 @@ func (h *refreshGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.
 	if err := h.o.loadRefresh(ctx, u); err != nil {
 		return err
 	}
-	if err := h.RefreshTokenGrantHandler.HandleTokenEndpointRequest(ctx, r); err != nil {
-		return err
-	}
-	return nil
+	return h.RefreshTokenGrantHandler.HandleTokenEndpointRequest(ctx, r)
 }
 
 // loadRefresh reads the grant of a refresh token and gives the verdict on its generation. The
@@ -43,17 +39,14 @@ func (o *OAuth) loadRefresh(ctx context.Context, u *unit) error {
 	if err != nil {
 		return invalidGrant("the refresh token is not one of ours")
 	}
-	g, err := o.DB.GrantFacts(ctx, t.grant, 0, o.now())
-	if errors.Is(err, storage.ErrNotFound) {
-		return invalidGrant("the refresh token's grant is gone")
-	}
+	g, err := o.readGrant(ctx, t, "")
 	if err != nil {
 		return err
 	}
 	now := o.now()
 	switch {
-	case !o.genuine(ctx, t, g.Seed):
-		return invalidGrant("the refresh token is forged")
+	case g == nil:
+		return invalidGrant("the refresh token is forged, or its grant is gone")
 	case g.ClientID != u.client.ID:
 		return invalidGrant("the refresh token belongs to another client")
 	case g.ClientVersion != u.client.Version && g.ClientVersion != 0:
@@ -85,7 +78,7 @@ func (u *unit) takeRefresh(o *OAuth, g *storage.GrantFacts) error {
 		}
 		u.scopes = within(u.scopes, list)
 	}
-	resources, err := narrowResources(u.form["resource"], g.Resources)
+	resources, err := narrowResources(u.form["resource"], within(g.Resources, u.client.Resources))
 	if err != nil {
 		return err
 	}

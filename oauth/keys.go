@@ -15,12 +15,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
 	"idp/storage"
+	"idp/web"
 )
 
 // Keys live in PostgreSQL, sealed. Of each algorithm there is one current key, which signs, and one
@@ -42,10 +45,12 @@ const (
 
 // keyring is the keys as one process knows them.
 type keyring struct {
+	read    time.Time              // when the reading of the keys began
 	sign    map[string]*signingKey // current, by algorithm
 	verify  map[string]jose.JSONWebKey
 	derive  map[int16][]byte
 	current int16 // number of the current token key
+	newest  int16 // largest number of a token key
 	jwks    []byte
 	etag    string
 }
@@ -150,11 +155,20 @@ func newKey(alg, state string, now time.Time) (storage.Key, error) {
 
 // ReloadKeys reads the keys again and uses them from then on.
 func (o *OAuth) ReloadKeys(ctx context.Context) error {
+	o.loading.Lock()
+	defer o.loading.Unlock()
+	return o.loadKeys(ctx)
+}
+
+// loadKeys reads the keys; the caller holds the lock, so that an older reading never replaces a
+// newer one.
+func (o *OAuth) loadKeys(ctx context.Context) error {
+	began := o.now()
 	keys, err := o.DB.Keys(ctx)
 	if err != nil {
 		return err
 	}
-	ring, err := newKeyring(keys, o.now())
+	ring, err := newKeyring(keys, began)
 	if err != nil {
 		return err
 	}
@@ -163,7 +177,7 @@ func (o *OAuth) ReloadKeys(ctx context.Context) error {
 }
 
 func newKeyring(keys []storage.Key, now time.Time) (*keyring, error) {
-	ring := &keyring{sign: map[string]*signingKey{}, verify: map[string]jose.JSONWebKey{}, derive: map[int16][]byte{}}
+	ring := &keyring{read: now, sign: map[string]*signingKey{}, verify: map[string]jose.JSONWebKey{}, derive: map[int16][]byte{}}
 	slices.SortStableFunc(keys, func(a, b storage.Key) int {
 		return cmp.Compare(slices.Index(signingAlgs, a.Alg), slices.Index(signingAlgs, b.Alg))
 	})
@@ -174,6 +188,7 @@ func newKeyring(keys []storage.Key, now time.Time) (*keyring, error) {
 		}
 		if k.Use == "token" {
 			ring.derive[k.Number] = k.Private
+			ring.newest = max(ring.newest, k.Number)
 			if k.State == storage.KeyCurrent {
 				ring.current = k.Number
 			}
@@ -216,8 +231,8 @@ func newSigningKey(k storage.Key) (*signingKey, error) {
 }
 
 // sign makes a JWT of that type with the current key of the algorithm.
-func (o *OAuth) sign(alg, typ string, claims any) (string, error) {
-	key := o.keys.Load().sign[alg]
+func (o *OAuth) sign(ring *keyring, alg, typ string, claims any) (string, error) {
+	key := ring.sign[alg]
 	if key == nil {
 		return "", errNoKey
 	}
@@ -259,21 +274,37 @@ func (o *OAuth) verifyOwn(s, typ string) ([]byte, error) {
 
 const maxJWT = 16 << 10 // longest JWT that is looked at
 
-// tokenKey finds a key that tokens are derived with. A number nobody told this process of makes it
-// read the keys, at most once a second.
-func (o *OAuth) tokenKey(ctx context.Context, number int16) []byte {
+// tokenKey finds a key that tokens are derived with; nil when there is none of that number. The
+// number after the newest makes this process read the keys: another replica may have made one just
+// now. That happens at most once a second. In between nobody can tell, which is an error and no verdict:
+// a wrong one would make the client throw its token away.
+func (o *OAuth) tokenKey(ctx context.Context, number int16) ([]byte, error) {
 	if key, ok := o.keys.Load().derive[number]; ok {
-		return key
+		return key, nil
 	}
-	last, now := o.reloaded.Load(), time.Now().UnixNano()
-	if now-last < int64(time.Second) || !o.reloaded.CompareAndSwap(last, now) {
-		return nil
+	if number != o.keys.Load().newest+1 {
+		return nil, nil // numbers are given in order: this one was never, or is long erased
 	}
-	if err := o.ReloadKeys(ctx); err != nil {
-		o.Log.Warn("keys do not load", "error", err.Error())
+	asked := o.now()
+	o.loading.Lock()
+	defer o.loading.Unlock()
+	ring := o.keys.Load()
+	if key, ok := ring.derive[number]; ok || ring.read.After(asked) {
+		return key, nil
 	}
-	return o.keys.Load().derive[number]
+	if !o.loadAgain.Before(asked) {
+		return nil, errUnknownKey
+	}
+	o.loadAgain = asked.Add(time.Second)
+	if err := o.loadKeys(ctx); err != nil {
+		return nil, err
+	}
+	return o.keys.Load().derive[number], nil
 }
+
+// errUnknownKey means that a token names a key that this process has not read yet.
+var errUnknownKey = &web.Error{Status: http.StatusServiceUnavailable, Code: "temporarily_unavailable", RetryAfter: time.Second,
+	Message: "The keys are changing at this moment. Try again in a second."}
 
 // Ready says why no token can be made; nil when they can.
 func (o *OAuth) Ready() error {
@@ -365,6 +396,10 @@ func RotateKeys(ctx context.Context, db *storage.DB, opt RotateOptions) ([]Rotat
 	if opt.Now.IsZero() {
 		opt.Now = time.Now().UTC()
 	}
+	if opt.Alg != "" && opt.Alg != "token" && !slices.Contains(signingAlgs, opt.Alg) {
+		return nil, &web.Error{Status: http.StatusUnprocessableEntity, Code: "invalid_request",
+			Message: fmt.Sprintf("There is no algorithm %q: use one of %s, or token.", opt.Alg, strings.Join(signingAlgs, ", "))}
+	}
 	if err := ensureKeys(ctx, db, opt.Now); err != nil {
 		return nil, err
 	}
@@ -402,23 +437,90 @@ func RotateKeys(ctx context.Context, db *storage.DB, opt RotateOptions) ([]Rotat
 		}
 		done = append(done, r)
 	}
-	if len(done) == 0 {
-		return nil, fmt.Errorf("no algorithm %q: use one of %v, or token", opt.Alg, signingAlgs)
-	}
 	return done, ensureKeys(ctx, db, opt.Now)
 }
 
 // rotateTokenKey makes a new key to derive tokens with. What the old one derived stays valid.
 func rotateTokenKey(ctx context.Context, db *storage.DB, now time.Time) ([]Rotation, error) {
-	next, err := newKey(tokenAlg, storage.KeyNext, now)
+	next, err := nextTokenKey(ctx, db, now)
 	if err != nil {
 		return nil, err
 	}
-	if err := db.AddKey(ctx, next, storage.Event{At: now, Kind: "key.created", Actor: "operator", Details: map[string]any{"kid": next.KID}}); err != nil {
+	keys, err := db.Keys(ctx)
+	if err != nil {
 		return nil, err
 	}
-	if err := promote(ctx, db, next, now, tokenKeyKeep); err != nil {
+	r := Rotation{Alg: "token", New: next, At: now, Done: true}
+	for _, k := range keys {
+		if k.Use == "token" && k.State == storage.KeyCurrent && k.KID != next {
+			r.Old = k.KID
+		}
+	}
+	if err := promote(ctx, db, storage.Key{KID: next, Alg: tokenAlg}, now, tokenKeyKeep); err != nil {
 		return nil, err
 	}
-	return []Rotation{{Alg: "token", New: next.KID, At: now, Done: true}}, nil
+	return []Rotation{r}, nil
+}
+
+// nextTokenKey gives the id of the next token key. There is one already where a rotation ended
+// between making it and using it, or where another runs at this moment.
+func nextTokenKey(ctx context.Context, db *storage.DB, now time.Time) (string, error) {
+	made, err := newKey(tokenAlg, storage.KeyNext, now)
+	if err != nil {
+		return "", err
+	}
+	err = db.AddKey(ctx, made, storage.Event{At: now, Kind: "key.created", Actor: "operator", Details: map[string]any{"kid": made.KID, "alg": made.Alg}})
+	if !errors.Is(err, storage.ErrConflict) {
+		return made.KID, err
+	}
+	keys, err := db.Keys(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, k := range keys {
+		if k.Use == "token" && k.State == storage.KeyNext {
+			return k.KID, nil
+		}
+	}
+	return "", &web.Error{Status: http.StatusConflict, Code: "conflict", Message: "Somebody else rotates this key at this moment. See what came of it with: idp keys list", Err: storage.ErrConflict}
+}
+
+// Revocation tells what became of a revoked key.
+type Revocation struct {
+	KID       string `json:"kid"`
+	Use       string `json:"use"`
+	Alg       string `json:"alg"`
+	State     string `json:"state"`               // before it was revoked
+	Successor string `json:"successor,omitempty"` // the key that took the place of a current one
+}
+
+// RevokeKey takes a key that somebody else knows out of use at once: it leaves the JWKS, its private
+// half is erased, and what it signed or derived fails from then on. If it was current, the next one
+// takes over, however short it has been published.
+func RevokeKey(ctx context.Context, db *storage.DB, kid string, now time.Time) (Revocation, error) {
+	if err := ensureKeys(ctx, db, now); err != nil { // a current key needs a successor
+		return Revocation{}, err
+	}
+	keys, err := db.Keys(ctx)
+	if err != nil {
+		return Revocation{}, err
+	}
+	i := slices.IndexFunc(keys, func(k storage.Key) bool { return k.KID == kid })
+	if i < 0 {
+		return Revocation{}, &web.Error{Status: http.StatusNotFound, Code: "not_found", Message: fmt.Sprintf("There is no key %s, or it is erased already.", kid), Err: storage.ErrNotFound}
+	}
+	r := Revocation{KID: kid, Use: keys[i].Use, Alg: keys[i].Alg, State: keys[i].State}
+	if r.Use == "token" && r.State == storage.KeyCurrent {
+		if _, err := nextTokenKey(ctx, db, now); err != nil {
+			return r, err
+		}
+	}
+	r.Successor, err = db.RevokeKey(ctx, kid, now, storage.Event{At: now, Kind: "key.revoked", Actor: "operator", Details: map[string]any{"kid": kid, "alg": r.Alg}})
+	if errors.Is(err, storage.ErrConflict) {
+		return r, &web.Error{Status: http.StatusConflict, Code: "conflict", Message: "Somebody else changes the keys at this moment. Try again.", Err: err}
+	}
+	if err != nil {
+		return r, err
+	}
+	return r, ensureKeys(ctx, db, now)
 }

@@ -30,6 +30,7 @@ type signOut struct {
 	client  *storage.Client // identified by a valid hint, or named by client_id
 	hinted  bool            // an ID token of ours for that client came along
 	subject string          // of the hint
+	sid     string          // of the hint: which session
 	target  string          // post-logout redirect, known good; "" for none
 	state   string
 	params  url.Values
@@ -39,9 +40,18 @@ type signOut struct {
 // 1.0). Without an ID token of the person who is signed in, the person is asked: other sites must
 // not be able to sign anybody out.
 func (o *OAuth) Logout(w http.ResponseWriter, r *http.Request) error {
+	if r.Method == http.MethodHead {
+		w.Header().Set("Allow", "GET, POST")
+		return refuse(http.StatusMethodNotAllowed, "invalid_request", "Use GET or POST.", nil)
+	}
 	params, err := readParams(r)
 	if err != nil {
 		return err
+	}
+	confirming := r.Method == http.MethodPost && r.PostForm.Get("confirm") == "yes"
+	params.Del("confirm")
+	if r.Method == http.MethodPost && !confirming {
+		return o.again(w, r, "/logout", params) // with the cookies that a cross-site POST lacks
 	}
 	s, err := o.readSignOut(r, params)
 	if err != nil {
@@ -55,14 +65,14 @@ func (o *OAuth) Logout(w http.ResponseWriter, r *http.Request) error {
 		return o.signedOut(w, r, s)
 	}
 	confirmed := false
-	if r.Method == http.MethodPost && r.PostForm.Get("confirm") == "yes" {
+	if confirming {
 		// A form of our own: it must have come from our own page.
 		if err := o.Site.Browser(func(http.ResponseWriter, *http.Request) error { return nil })(w, r); err != nil {
 			return err
 		}
 		confirmed = o.Login.Browser(r) != nil
 	}
-	if !confirmed && !(s.hinted && s.subject == user.ID) {
+	if !confirmed && !(s.hinted && s.subject == user.ID && s.sid == sessionID(session.ID, s.client.ID)) {
 		return o.askSignOut(w, r, s, user)
 	}
 	if _, err := o.Login.End(w, r, "signed_out"); err != nil {
@@ -75,15 +85,15 @@ func (o *OAuth) readSignOut(r *http.Request, params url.Values) (signOut, error)
 	s := signOut{state: params.Get("state"), params: params}
 	var clientID string
 	if hint, ok := o.hint(params.Get("id_token_hint")); ok && (!params.Has("client_id") || params.Get("client_id") == hint.Audience[0]) {
-		s.hinted, s.subject, clientID = true, hint.Subject, hint.Audience[0]
+		s.hinted, s.subject, s.sid, clientID = true, hint.Subject, hint.SID, hint.Audience[0]
 	} else {
 		clientID = params.Get("client_id")
 	}
 	if clientID == "" {
 		return s, nil
 	}
-	client, err := o.DB.CachedClient(r.Context(), clientID)
-	if errors.Is(err, storage.ErrNotFound) {
+	client, err := o.DB.Client(r.Context(), clientID) // where the browser may go is not for a cache to say
+	if errors.Is(err, storage.ErrNotFound) || err == nil && client.DisabledAt != nil {
 		s.hinted = false
 		return s, nil
 	}
@@ -102,6 +112,7 @@ type hintClaims struct {
 	Issuer   string   `json:"iss"`
 	Subject  string   `json:"sub"`
 	Audience audience `json:"aud"`
+	SID      string   `json:"sid"`
 }
 
 // hint verifies an id_token_hint: ours, signed by any key that we still keep, expired or not.
@@ -131,14 +142,10 @@ func (o *OAuth) askSignOut(w http.ResponseWriter, r *http.Request, s signOut, us
 			page.Fields = append(page.Fields, [2]string{name, v})
 		}
 	}
-	var formAction []string
 	if s.client != nil {
 		page.Client = login.NewClientView(s.client, s.target)
 	}
-	if o := origin(s.target); o != "" {
-		formAction = append(formAction, o)
-	}
-	return o.Site.Pages.Show(w, r, web.View{Name: "logout.html", Account: page.Account, Data: page, FormAction: formAction})
+	return o.Site.Pages.Show(w, r, web.View{Name: "logout.html", Account: page.Account, Data: page, FormAction: login.FormActionFor(s.target)})
 }
 
 // signedOut sends the browser back to the client that asked, or to our own page.

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,10 +44,12 @@ type OAuth struct {
 	Config
 	provider  fosite.OAuth2Provider
 	keys      atomic.Pointer[keyring]
-	reloaded  atomic.Int64 // when an unknown token key last made us read the keys, Unix ns
+	loading   sync.Mutex // held while keys are read
+	loadAgain time.Time  // when an unknown token key may make us read them again; under loading
 	discovery []byte
 	etag      string
-	failures  *failureCounter
+	failures  *limit // failed client authentications
+	kept      *limit // kept requests
 }
 
 // New puts the package together. Keys are loaded by EnsureKeys or ReloadKeys.
@@ -58,7 +61,7 @@ func New(c Config) (*OAuth, error) {
 	c.KeyPublishAhead = or(c.KeyPublishAhead, DefaultKeyPublishAhead)
 	c.KeyLife = or(c.KeyLife, 90*24*time.Hour)
 	c.KeyKeep = or(c.KeyKeep, DefaultKeyKeep)
-	o := &OAuth{Config: c, failures: newFailureCounter()}
+	o := &OAuth{Config: c, failures: newLimit(maxClientFailures), kept: newLimit(maxKeptRequests)}
 	o.keys.Store(&keyring{})
 	o.provider = o.newProvider()
 	var err error

@@ -1,8 +1,13 @@
 package oauth
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
 	"maps"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -97,11 +102,17 @@ func isForm(r *http.Request) error {
 	return nil
 }
 
+// badForm is about a body that did not arrive whole. The cause is told as text only: a connection
+// that breaks here is the client's, and must not be taken for the database's.
 func badForm(err error) error {
 	if _, tooBig := asTooBig(err); tooBig {
 		return err
 	}
-	return &web.Error{Status: http.StatusBadRequest, Code: "invalid_request", Message: "The parameters cannot be read.", Err: err}
+	cause := errors.New("read body: " + err.Error())
+	if slow, ok := errors.AsType[net.Error](err); ok && slow.Timeout() {
+		return &web.Error{Status: http.StatusRequestTimeout, Code: "invalid_request", Message: "The request took too long to arrive.", Err: cause}
+	}
+	return &web.Error{Status: http.StatusBadRequest, Code: "invalid_request", Message: "The parameters cannot be read.", Err: cause}
 }
 
 func asTooBig(err error) (*http.MaxBytesError, bool) {
@@ -128,7 +139,7 @@ func readParams(r *http.Request) (url.Values, error) {
 	}
 	maps.DeleteFunc(form, func(name string, _ []string) bool {
 		_, known := paramLimits[name]
-		return !known && name != "cancel" && name != "confirm"
+		return !known && name != "confirm"
 	})
 	return form, nil
 }
@@ -173,3 +184,15 @@ func within(asked, allowed []string) []string {
 
 // covers says whether every asked is in allowed.
 func covers(allowed, asked []string) bool { return len(within(asked, allowed)) == len(asked) }
+
+// decodeStrict reads one JSON value and nothing after it.
+func decodeStrict(b []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("there is something after the JSON value")
+	}
+	return nil
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"idp/login"
@@ -64,7 +65,10 @@ func (o *OAuth) formPost(w http.ResponseWriter, r *http.Request, a *authorizatio
 // trouble must not look like a refusal.
 func (o *OAuth) answerError(w http.ResponseWriter, r *http.Request, a *authorization, err error) error {
 	var e *web.Error
-	if !errors.As(err, &e) || storage.Unavailable(err) || e.Status != 0 {
+	if storage.Unavailable(err) && slices.Contains(a.prompt, "none") {
+		// Nobody looks: the client's script has to hear of it.
+		e = refuse(0, "temporarily_unavailable", "The provider cannot answer at the moment. Try again later.", err)
+	} else if !errors.As(err, &e) || storage.Unavailable(err) || e.Status != 0 {
 		return err
 	}
 	web.Note(r.Context(), "error", e.Code)

@@ -18,7 +18,7 @@ import (
 
 // A token is the prefix, which secret scanners find, and the base64url form of
 //
-//	key number (2) | grant id (16) | generation or token number (4) | [expiry (4) | scopes (8) | resources (4)] | HMAC-SHA-256 (32)
+//	key number (2) | grant id (16) | generation or token number (4) | [issued (4) | expiry (4) | scopes (8) | resources (4)] | HMAC-SHA-256 (32)
 //
 // The part in brackets is that of access tokens: scopes and resources are bitmaps over those of the
 // grant. The HMAC covers the kind, all that precedes it, and the random seed of the grant's row: a
@@ -35,7 +35,7 @@ const (
 
 const (
 	tokenHead   = 2 + 16 + 4
-	tokenAccess = tokenHead + 4 + 8 + 4
+	tokenAccess = tokenHead + 4 + 4 + 8 + 4
 	tokenMAC    = sha256.Size
 )
 
@@ -45,7 +45,8 @@ type token struct {
 	key       int16
 	grant     uuid.UUID
 	number    uint32 // generation of a refresh token, number of an access token, 0 for a code
-	expires   uint32 // access tokens: Unix seconds
+	issued    uint32 // access tokens: Unix seconds
+	expires   uint32
 	scopes    uint64
 	resources uint32
 	mac       []byte
@@ -71,9 +72,10 @@ func parseToken(kind tokenKind, s string) (token, error) {
 	t := token{kind: kind, key: int16(binary.BigEndian.Uint16(b)), number: binary.BigEndian.Uint32(b[18:]), mac: b[size:]}
 	copy(t.grant[:], b[2:])
 	if kind == accessToken {
-		t.expires = binary.BigEndian.Uint32(b[22:])
-		t.scopes = binary.BigEndian.Uint64(b[26:])
-		t.resources = binary.BigEndian.Uint32(b[34:])
+		t.issued = binary.BigEndian.Uint32(b[22:])
+		t.expires = binary.BigEndian.Uint32(b[26:])
+		t.scopes = binary.BigEndian.Uint64(b[30:])
+		t.resources = binary.BigEndian.Uint32(b[38:])
 	}
 	return t, nil
 }
@@ -85,6 +87,7 @@ func (t token) body() []byte {
 	copy(b[2:], t.grant[:])
 	binary.BigEndian.PutUint32(b[18:], t.number)
 	if t.kind == accessToken {
+		b = binary.BigEndian.AppendUint32(b, t.issued)
 		b = binary.BigEndian.AppendUint32(b, t.expires)
 		b = binary.BigEndian.AppendUint64(b, t.scopes)
 		b = binary.BigEndian.AppendUint32(b, t.resources)
@@ -106,10 +109,39 @@ func (t token) derive(key, seed []byte) string {
 	return string(t.kind) + base64.RawURLEncoding.EncodeToString(append(body, t.sum(body, key, seed)...))
 }
 
-// genuine says whether the token was derived from the grant with that seed.
-func (o *OAuth) genuine(ctx context.Context, t token, seed []byte) bool {
-	key := o.tokenKey(ctx, t.key)
-	return key != nil && hmac.Equal(t.mac, t.sum(t.body(), key, seed))
+// genuine says whether the token was derived from the grant with that seed. An error means that
+// nobody can tell at the moment.
+func (o *OAuth) genuine(ctx context.Context, t token, seed []byte) (bool, error) {
+	key, err := o.tokenKey(ctx, t.key)
+	if err != nil || key == nil {
+		return false, err
+	}
+	return hmac.Equal(t.mac, t.sum(t.body(), key, seed)), nil
+}
+
+// readGrant reads the grant of a code or refresh token and makes sure that the token is genuine;
+// nil when it is not.
+func (o *OAuth) readGrant(ctx context.Context, t token, caller string) (*storage.GrantFacts, error) {
+	g, err := o.DB.GrantFacts(ctx, t.grant, int64(t.tokenNumber()), caller, o.now())
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	genuine, err := o.genuine(ctx, t, g.Seed)
+	if err != nil || !genuine {
+		return nil, err
+	}
+	return g, nil
+}
+
+// tokenNumber is what single revocation knows a token by: codes and refresh tokens have none.
+func (t token) tokenNumber() uint32 {
+	if t.kind == accessToken {
+		return t.number
+	}
+	return 0
 }
 
 // newNumber draws the number of an access token; never 0.
@@ -157,6 +189,7 @@ func members(all []string, m uint64) []string {
 type presented struct {
 	*storage.GrantFacts
 	number    uint32
+	issued    time.Time
 	expires   time.Time
 	scopes    []string
 	resources []string
@@ -165,25 +198,20 @@ type presented struct {
 
 // readAccessToken finds out what an access token, opaque or JWT, is worth. A nil result without an
 // error is a token that is not ours. The caller asks live.
-func (o *OAuth) readAccessToken(ctx context.Context, s string) (*presented, error) {
+// Caller is the client that asks, "" for none: its version comes along with the grant.
+func (o *OAuth) readAccessToken(ctx context.Context, s, caller string) (*presented, error) {
 	if strings.HasPrefix(s, string(accessToken)) {
 		t, err := parseToken(accessToken, s)
 		if err != nil {
 			return nil, nil
 		}
-		g, err := o.DB.GrantFacts(ctx, t.grant, int64(t.number), o.now())
-		if errors.Is(err, storage.ErrNotFound) {
-			return nil, nil
-		}
-		if err != nil {
+		g, err := o.readGrant(ctx, t, caller)
+		if err != nil || g == nil {
 			return nil, err
 		}
-		if !o.genuine(ctx, t, g.Seed) {
-			return nil, nil
-		}
-		return &presented{g, t.number, time.Unix(int64(t.expires), 0), members(g.Scopes, t.scopes), members(g.Resources, uint64(t.resources)), false}, nil
+		return &presented{g, t.number, time.Unix(int64(t.issued), 0), time.Unix(int64(t.expires), 0), members(g.Scopes, t.scopes), members(g.Resources, uint64(t.resources)), false}, nil
 	}
-	return o.readJWTAccessToken(ctx, s)
+	return o.readJWTAccessToken(ctx, s, caller)
 }
 
 // live says whether the token counts at this moment.

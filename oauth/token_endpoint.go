@@ -38,7 +38,7 @@ func (o *OAuth) Token(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	for try := 0; ; try++ {
-		u := &unit{client: client, form: form, arrived: arrived}
+		u := &unit{client: client, ring: o.keys.Load(), form: form, arrived: arrived}
 		answer, err := o.grantTokens(r, u)
 		switch {
 		case err == nil:
@@ -52,10 +52,26 @@ func (o *OAuth) Token(w http.ResponseWriter, r *http.Request) error {
 		case errors.Is(err, storage.ErrConflict):
 			// Another request was first. What that makes of this one - a grace replay, a lost
 			// race, a revocation - the row tells now.
+		case try == 0 && refused(err):
+			// What the cached client may not, the client may have been allowed since.
+			fresh, problem := o.refreshClient(r.Context(), client)
+			if problem != nil {
+				return problem
+			}
+			if fresh.Version == client.Version {
+				return o.protocolError(err)
+			}
+			client = fresh
 		default:
 			return o.protocolError(err)
 		}
 	}
+}
+
+// refused says that a request failed by what its client is registered for.
+func refused(err error) bool {
+	e, ok := errors.AsType[*web.Error](err)
+	return ok && slices.Contains([]string{"unauthorized_client", "invalid_scope", "invalid_target"}, e.Code)
 }
 
 // refreshClient reads a client anew. One that was disabled meanwhile, or whose credentials were

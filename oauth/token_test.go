@@ -13,7 +13,7 @@ func TestATokenHasExactlyOneSpelling(t *testing.T) { // A-040; trap F7
 	for _, tok := range []token{
 		{kind: codeToken, key: 1, grant: storage.NewRowID()},
 		{kind: refreshToken, key: 300, grant: storage.NewRowID(), number: 7},
-		{kind: accessToken, key: 1, grant: storage.NewRowID(), number: 1 << 31, expires: 1 << 31, scopes: 1<<63 | 1, resources: 5},
+		{kind: accessToken, key: 1, grant: storage.NewRowID(), number: 1 << 31, issued: 1 << 30, expires: 1 << 31, scopes: 1<<63 | 1, resources: 5},
 	} {
 		s := tok.derive(key, seed)
 		got, err := parseToken(tok.kind, s)

@@ -18,7 +18,7 @@ func (o *OAuth) UserInfo(w http.ResponseWriter, r *http.Request) error {
 	if s == "" {
 		return challenge(w, 401, "", "Send an access token.", "")
 	}
-	t, err := o.readAccessToken(r.Context(), s)
+	t, err := o.readAccessToken(r.Context(), s, "")
 	if err != nil {
 		return err
 	}

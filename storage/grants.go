@@ -84,18 +84,35 @@ func (db *DB) AuthorizeFacts(ctx context.Context, clientID string, sessionHash [
 	return f, nil
 }
 
+// Touch moves the idle expiry of the session that a grant is made in, if it was not seen lately.
+type Touch struct {
+	Before        time.Time // only when last seen before that
+	IdleExpiresAt time.Time
+}
+
 // InsertGrant stores a new grant. With a request id, the kept request is spent in the same
-// statement, so that one request gives one grant: ErrConflict when it was spent before.
-func (db *DB) InsertGrant(ctx context.Context, g *Grant, requestID string) error {
+// statement, so that one request gives one grant; the session is touched in it too. ErrConflict
+// when the request was spent before, or the session or its person is not live any more.
+func (db *DB) InsertGrant(ctx context.Context, g *Grant, requestID string, touch Touch) error {
 	n, err := db.exec(ctx, "insert grant", `
-		with spent as (delete from requests where id = $24 returning id)
+		with live as (
+		  select s.id from sessions s join users u on u.id = s.user_id and u.state = 'active'
+		  where s.id = $5 and s.ended_at is null
+		), spent as (
+		  delete from requests where id = $24 and ($5::uuid is null or exists (select 1 from live))
+		  returning id
+		), touched as (
+		  update sessions
+		  set seen_at = $23, idle_expires_at = least($26, expires_at)
+		  where id = $5 and ended_at is null and seen_at < $25
+		)
 		insert into grants (id, kind, client_id, user_id, session_id, subject, scopes, resources, auth_time, acr, amr, nonce,
 		  redirect_uri, code_challenge, seed, offline, state, generation, token_key, code_expires_at, idle_expires_at, expires_at, created_at)
 		select $1, $2, $3, nullif($4, ''), $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23
-		where $24 = '' or exists (select 1 from spent)`,
+		where ($24 = '' or exists (select 1 from spent)) and ($5::uuid is null or exists (select 1 from live))`,
 		g.ID, g.Kind, g.ClientID, g.UserID, g.SessionID, g.Subject, g.Scopes, noneForNil(g.Resources), g.AuthTime, g.ACR, noneForNil(g.AMR), g.Nonce,
 		g.RedirectURI, g.CodeChallenge, g.Seed, g.Offline, g.State, g.Generation, g.TokenKey, g.CodeExpiresAt, g.IdleExpiresAt, g.ExpiresAt, g.CreatedAt,
-		requestID)
+		requestID, touch.Before, touch.IdleExpiresAt)
 	if err == nil && n == 0 {
 		return wrap("insert grant", ErrConflict)
 	}
@@ -115,6 +132,7 @@ type GrantFacts struct {
 	User           *User // nil for a client acting for itself
 	ClientVersion  int64 // 0 when the client is gone
 	ClientDisabled bool
+	CallerVersion  int64 // of the client that asks; 0 when it is gone
 	sessionLive    bool
 	tokenRevoked   bool
 }
@@ -145,8 +163,9 @@ func (g *GrantFacts) Redeemable(now time.Time) bool {
 const MaxCodeFailures = 5
 
 // GrantFacts reads a grant by id. Number is that of the access token it is asked about (0 for
-// codes and refresh tokens, which are not revoked singly).
-func (db *DB) GrantFacts(ctx context.Context, id uuid.UUID, number int64, now time.Time) (*GrantFacts, error) {
+// codes and refresh tokens, which are not revoked singly). Caller is the client that asks, whose
+// version comes along; "" for none.
+func (db *DB) GrantFacts(ctx context.Context, id uuid.UUID, number int64, caller string, now time.Time) (*GrantFacts, error) {
 	g := &GrantFacts{}
 	var u nullUser
 	var userID *string
@@ -155,18 +174,19 @@ func (db *DB) GrantFacts(ctx context.Context, id uuid.UUID, number int64, now ti
 		  g.redirect_uri, g.code_challenge, g.seed, g.offline, g.state, g.generation, g.token_key, g.rotated_at, g.code_failures,
 		  g.code_expires_at, g.idle_expires_at, g.expires_at, g.created_at, g.revoked_at, g.revoke_reason,
 		  coalesce(c.version, 0), c.disabled_at is not null, `+userColumns+`,
-		  s.id is not null, t.number is not null
+		  s.id is not null, t.number is not null, coalesce(k.version, 0)
 		from grants g
 		left join clients c on c.id = g.client_id
+		left join clients k on k.id = $4
 		left join users u on u.id = g.user_id
 		left join sessions s on s.id = g.session_id and s.ended_at is null and s.expires_at > $3 and s.idle_expires_at > $3
 		left join revoked_tokens t on t.grant_id = g.id and t.number = $2
 		where g.id = $1`,
-		[]any{id, number, now},
+		[]any{id, number, now, caller},
 		append(append([]any{&g.ID, &g.Kind, &g.ClientID, &userID, &g.SessionID, &g.Subject, &g.Scopes, &g.Resources, &g.AuthTime, &g.ACR, &g.AMR, &g.Nonce,
 			&g.RedirectURI, &g.CodeChallenge, &g.Seed, &g.Offline, &g.State, &g.Generation, &g.TokenKey, &g.RotatedAt, &g.CodeFailures,
 			&g.CodeExpiresAt, &g.IdleExpiresAt, &g.ExpiresAt, &g.CreatedAt, &g.RevokedAt, &g.RevokeReason,
-			&g.ClientVersion, &g.ClientDisabled}, u.fields()...), &g.sessionLive, &g.tokenRevoked)...)
+			&g.ClientVersion, &g.ClientDisabled}, u.fields()...), &g.sessionLive, &g.tokenRevoked, &g.CallerVersion)...)
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +203,7 @@ func (db *DB) RedeemCode(ctx context.Context, id uuid.UUID, tokenKey int16, now 
 	return db.change(ctx, "redeem code", `
 		update grants
 		set state = 'active', generation = 1, token_key = $2, rotated_at = $3, idle_expires_at = $4
-		where id = $1 and state = 'issued' and code_expires_at > $3`, id, tokenKey, now, idleExpiresAt)
+		where id = $1 and state = 'issued' and code_expires_at > $3 and code_failures < 5`, id, tokenKey, now, idleExpiresAt)
 }
 
 // RotateRefresh moves an active grant from one generation of its refresh token to the next. One
@@ -271,7 +291,7 @@ func revokeSessionGrants(ctx context.Context, tx pgx.Tx, sessions []uuid.UUID, r
 	tag, err := tx.Exec(ctx, `
 		update grants
 		set state = 'revoked', revoked_at = $2, revoke_reason = $3
-		where session_id = any($1) and not offline and state <> 'revoked'`, sessions, now, reason)
+		where session_id = any($1) and (not offline or state = 'issued') and state <> 'revoked'`, sessions, now, reason)
 	return tag.RowsAffected(), err
 }
 

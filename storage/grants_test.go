@@ -13,11 +13,11 @@ func TestOneKeptRequestGivesOneGrant(t *testing.T) {
 	t.Parallel()
 	db := storagetest.New(t)
 	app, ada, kept := addClient(t, db), addUser(t, db, "ada"), keepRequest(t, db)
-	wantOneWinner(t, race(8, func(int) error { return db.InsertGrant(t.Context(), newGrant(app, ada, nil), kept.ID) }))
+	wantOneWinner(t, race(8, func(int) error { return db.InsertGrant(t.Context(), newGrant(app, ada, nil), kept.ID, storage.Touch{}) }))
 	if n := count(t, db, "grants"); n != 1 {
 		t.Errorf("%d grants, want 1", n)
 	}
-	wantError(t, "an unknown request", db.InsertGrant(t.Context(), newGrant(app, ada, nil), "nobody's"), storage.ErrConflict)
+	wantError(t, "an unknown request", db.InsertGrant(t.Context(), newGrant(app, ada, nil), "nobody's", storage.Touch{}), storage.ErrConflict)
 }
 
 func TestOneOfManyRedeemsACode(t *testing.T) {
@@ -147,7 +147,7 @@ func TestWhatDecidesWhetherAGrantCounts(t *testing.T) {
 			if at.IsZero() {
 				at = noon()
 			}
-			f, err := db.GrantFacts(t.Context(), s.grant.ID, 7, at)
+			f, err := db.GrantFacts(t.Context(), s.grant.ID, 7, "", at)
 			must(err)
 			if alive, redeemable := f.Alive(at), f.Redeemable(at); alive != (row.want && !code) || redeemable != (row.want && code) {
 				t.Errorf("%s (code: %v): alive %v, redeemable %v; want it to count: %v", name, code, alive, redeemable, row.want)

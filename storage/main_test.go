@@ -108,7 +108,7 @@ func addGrant(t testing.TB, db *storage.DB, c storage.Client, u storage.User, s 
 	if change != nil {
 		change(g)
 	}
-	if err := db.InsertGrant(t.Context(), g, ""); err != nil {
+	if err := db.InsertGrant(t.Context(), g, "", storage.Touch{}); err != nil {
 		t.Fatal(err)
 	}
 	return g
@@ -123,7 +123,7 @@ func offline(g *storage.Grant) { g.Offline = true }
 
 func facts(t testing.TB, db *storage.DB, g *storage.Grant, now time.Time) *storage.GrantFacts {
 	t.Helper()
-	f, err := db.GrantFacts(t.Context(), g.ID, 0, now)
+	f, err := db.GrantFacts(t.Context(), g.ID, 0, "", now)
 	if err != nil {
 		t.Fatal(err)
 	}
