@@ -32,7 +32,7 @@ const (
 	// keepDead is how long a dead grant stays. Whatever was derived from it is dead too, so this is
 	// only about telling a replay from nonsense; JWT access tokens live a day at most.
 	keepDead   = 48 * time.Hour
-	sweepLimit = 5000 // rows of a kind in one round
+	sweepLimit = 5000 // rows of a kind at once, so that no statement takes long
 )
 
 func (s *Server) sweep(ctx context.Context) error {

@@ -99,7 +99,7 @@ func (s *Server) build(ctx context.Context, dev bool, site web.Config) error {
 	if err != nil {
 		return err
 	}
-	s.db, err = storage.Open(ctx, storage.Config{URL: c.DatabaseURL, MaxConns: c.MaxConns, Sealer: sealer})
+	s.db, err = storage.Open(ctx, storage.Config{URL: c.DatabaseURL, MaxConns: c.MaxConns, Sealer: sealer, Now: s.now})
 	if err != nil {
 		return configErrorf("The database URL does not work: %v. Write it like postgres://idp@db.example.com/idp.", err)
 	}

@@ -12,25 +12,45 @@ type Budget struct {
 	Burst int
 }
 
-// Spend takes one try from every budget, if each has one left (GCRA, one row a key). When one has
-// not, wait is the time until it does; nothing is taken from that one.
+// Spend takes one try from each budget in turn (GCRA, one row a key), until one has none left.
+// Then wait is the time until that one has a try again; nothing is taken from it, nor from those
+// that follow, while those before it stay charged. A burst of 0 allows nothing, ever.
 func (db *DB) Spend(ctx context.Context, now time.Time, budgets ...Budget) (wait time.Duration, err error) {
 	for _, b := range budgets {
-		cost, burst := b.Every, b.Every*time.Duration(b.Burst)
-		n, err := db.exec(ctx, "spend attempt", `
-			insert into attempts (key, tat) values ($1, $2::timestamptz + $3::interval)
-			on conflict (key) do update
-			set tat = greatest(attempts.tat, $2) + $3::interval
-			where greatest(attempts.tat, $2) + $3::interval <= $2::timestamptz + $4::interval`,
-			b.Key, now, cost, burst)
-		if err != nil {
-			return 0, err
-		}
-		if n == 0 {
-			wait = max(wait, b.Every)
+		if wait, err = db.spend(ctx, now, b); wait > 0 || err != nil {
+			return wait, err
 		}
 	}
-	return wait, nil
+	return 0, nil
+}
+
+func (db *DB) spend(ctx context.Context, now time.Time, b Budget) (time.Duration, error) {
+	if b.Burst <= 0 {
+		return max(b.Every, time.Second), nil
+	}
+	burst := b.Every * time.Duration(b.Burst)
+	var spent bool
+	var tat *time.Time // as it was before; nil when another made the row at the same moment
+	err := db.scanOne(ctx, "spend attempt", `
+		with spent as (
+		  insert into attempts (key, tat) values ($1, $2::timestamptz + $3::interval)
+		  on conflict (key) do update
+		  set tat = greatest(attempts.tat, $2) + $3::interval
+		  where greatest(attempts.tat, $2) + $3::interval <= $2::timestamptz + $4::interval
+		  returning 1
+		)
+		select exists (select 1 from spent), (select tat from attempts where key = $1)`,
+		[]any{b.Key, now, b.Every, burst}, &spent, &tat)
+	if err != nil || spent {
+		return 0, err
+	}
+	// Tries at the same moment may not be in tat yet. Without it, the whole of Every is on the safe side.
+	if tat != nil {
+		if wait := tat.Add(b.Every - burst).Sub(now); wait > 0 {
+			return wait, nil
+		}
+	}
+	return b.Every, nil
 }
 
 // Refund gives back the try that a success had taken from each budget.
@@ -45,14 +65,4 @@ func (db *DB) Refund(ctx context.Context, budgets ...Budget) error {
 		}
 	}
 	return nil
-}
-
-// SpendAssertion remembers an accepted client assertion until it expires; false means that it was
-// accepted before (RFC 7523, 3: jti).
-func (db *DB) SpendAssertion(ctx context.Context, clientID, jti string, expiresAt time.Time) (bool, error) {
-	n, err := db.exec(ctx, "spend assertion", `
-		insert into assertions (client_id, jti_hash, expires_at)
-		values ($1, $2, $3)
-		on conflict (client_id, jti_hash) do nothing`, clientID, HashSecret(jti), expiresAt)
-	return n == 1, err
 }

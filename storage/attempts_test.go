@@ -32,6 +32,49 @@ func TestABudgetAllowsItsBurstThenOneEach(t *testing.T) {
 	}
 }
 
+func TestARefusalTellsHowLongToWait(t *testing.T) {
+	t.Parallel()
+	db := storagetest.New(t)
+	b := storage.Budget{Key: "k", Every: time.Minute, Burst: 2}
+	for i, step := range []struct{ after, wait time.Duration }{
+		{0, 0}, {0, 0}, {0, time.Minute}, {20 * time.Second, 40 * time.Second}, {59 * time.Second, time.Second},
+		{time.Minute, 0}, {90 * time.Second, 30 * time.Second}, {2 * time.Minute, 0},
+	} {
+		if wait, err := db.Spend(t.Context(), noon().Add(step.after), b); err != nil || wait != step.wait {
+			t.Errorf("step %d after %v: wait %v, %v; want %v", i, step.after, wait, err, step.wait)
+		}
+	}
+}
+
+func TestABurstOfNoneRefusesAll(t *testing.T) {
+	t.Parallel()
+	db := storagetest.New(t)
+	for _, b := range []storage.Budget{{Key: "k", Every: time.Minute}, {Key: "k", Every: time.Minute, Burst: -1}, {Key: "k"}} {
+		for i := range 3 {
+			if wait, err := db.Spend(t.Context(), noon().Add(time.Duration(i)*time.Hour), b); err != nil || wait <= 0 {
+				t.Errorf("%+v, try %d: wait %v, %v; want a refusal", b, i, wait, err)
+			}
+		}
+	}
+}
+
+func TestARefusedBudgetSparesThoseAfterIt(t *testing.T) {
+	t.Parallel()
+	db := storagetest.New(t)
+	narrow := storage.Budget{Key: "address", Every: time.Hour, Burst: 1}
+	wide := storage.Budget{Key: "site", Every: time.Hour, Burst: 3}
+	for range 10 {
+		if _, err := db.Spend(t.Context(), noon(), narrow, wide); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, free := range []bool{true, true, false} { // one try of three is gone
+		if wait, err := db.Spend(t.Context(), noon(), wide); err != nil || (wait == 0) != free {
+			t.Errorf("try %d of the wide budget waits %v, %v; want free = %v", i, wait, err, free)
+		}
+	}
+}
+
 func TestARefundGivesTheTryBack(t *testing.T) {
 	t.Parallel()
 	db := storagetest.New(t)
@@ -84,28 +127,5 @@ func TestParallelTriesNeverExceedTheBurst(t *testing.T) {
 	}
 	if free.Load() != 5 {
 		t.Errorf("%d of 24 parallel tries were free, want 5", free.Load())
-	}
-}
-
-func TestAnAssertionIsAcceptedOnce(t *testing.T) {
-	t.Parallel()
-	db := storagetest.New(t)
-	var accepted atomic.Int32
-	for _, err := range race(12, func(int) error {
-		first, err := db.SpendAssertion(t.Context(), "cli_a", "jti", noon())
-		if first {
-			accepted.Add(1)
-		}
-		return err
-	}) {
-		if err != nil {
-			t.Error(err)
-		}
-	}
-	if accepted.Load() != 1 {
-		t.Errorf("accepted %d times, want once", accepted.Load())
-	}
-	if first, err := db.SpendAssertion(t.Context(), "cli_b", "jti", noon()); err != nil || !first {
-		t.Errorf("another client's jti = %v, %v; want true", first, err)
 	}
 }

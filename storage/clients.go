@@ -105,19 +105,12 @@ func (db *DB) CreateClient(ctx context.Context, c Client, e Event) error {
 	return db.inTx(ctx, "create client "+c.ID, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `
 			insert into clients (id, metadata, secrets, source, version, created_at, updated_at)
-			values ($1, $2, $3, $4, 1, $5, $5)`, c.ID, c.ClientMetadata, secretsOrNone(c.Secrets), c.Source, c.CreatedAt)
+			values ($1, $2, $3, $4, 1, $5, $5)`, c.ID, c.ClientMetadata, noneForNil(c.Secrets), c.Source, c.CreatedAt)
 		if err != nil {
 			return err
 		}
 		return appendEvent(ctx, tx, e)
 	})
-}
-
-func secretsOrNone(s []ClientSecret) []ClientSecret {
-	if s == nil {
-		return []ClientSecret{}
-	}
-	return s
 }
 
 // UpdateClient stores a client's metadata, secrets and disabled state, if nobody changed it since
@@ -127,7 +120,7 @@ func (db *DB) UpdateClient(ctx context.Context, c Client, now time.Time, e Event
 		tag, err := tx.Exec(ctx, `
 			update clients
 			set metadata = $3, secrets = $4, disabled_at = $5, updated_at = $6, version = version + 1
-			where id = $1 and version = $2`, c.ID, c.Version, c.ClientMetadata, secretsOrNone(c.Secrets), c.DisabledAt, now)
+			where id = $1 and version = $2`, c.ID, c.Version, c.ClientMetadata, noneForNil(c.Secrets), c.DisabledAt, now)
 		if err != nil {
 			return err
 		}
@@ -169,20 +162,16 @@ func (db *DB) DeleteClient(ctx context.Context, id string, now time.Time, e Even
 
 // Clients lists clients by id.
 func (db *DB) Clients(ctx context.Context, after string, limit int) ([]Client, error) {
-	rows, err := db.pool.Query(ctx, `
+	return list(ctx, db, "list clients", `
 		select `+clientColumns+`
 		from clients c
 		where c.id > $1
 		order by c.id
-		limit $2`, after, limit)
-	if err != nil {
-		return nil, wrap("list clients", err)
-	}
-	clients, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Client, error) {
+		limit $2`, []any{after, limit}, func(row pgx.CollectableRow) (Client, error) {
 		var c Client
-		return c, row.Scan(c.fields()...)
+		err := row.Scan(c.fields()...)
+		return c, err
 	})
-	return clients, wrap("list clients", err)
 }
 
 // Client reads a client from the database.
@@ -210,8 +199,9 @@ func (db *DB) ForgetClient(id string) { db.clients.drop(id) }
 
 // clientCache keeps the metadata of clients that were used in the last minute, at most 10 000.
 type clientCache struct {
-	mu sync.RWMutex
-	m  map[string]cachedClient
+	now func() time.Time
+	mu  sync.RWMutex
+	m   map[string]cachedClient
 }
 
 type cachedClient struct {
@@ -224,13 +214,15 @@ const (
 	clientCacheLife = time.Minute
 )
 
-func newClientCache() clientCache { return clientCache{m: map[string]cachedClient{}} }
+func newClientCache(now func() time.Time) clientCache {
+	return clientCache{now: now, m: map[string]cachedClient{}}
+}
 
 func (c *clientCache) get(id string) *Client {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	e, ok := c.m[id]
-	if !ok || time.Now().After(e.until) {
+	if !ok || c.now().After(e.until) {
 		return nil
 	}
 	return e.client
@@ -242,7 +234,7 @@ func (c *clientCache) put(client *Client) {
 	if len(c.m) >= clientCacheSize {
 		clear(c.m) // simple and rare; the next minute fills it with what is used
 	}
-	c.m[client.ID] = cachedClient{client, time.Now().Add(clientCacheLife)}
+	c.m[client.ID] = cachedClient{client, c.now().Add(clientCacheLife)}
 }
 
 func (c *clientCache) drop(id string) {

@@ -130,3 +130,36 @@ func TestClientsAreListedByIDInPages(t *testing.T) {
 		t.Errorf("second page = %v, %v; want the third", rest, err)
 	}
 }
+
+func TestTheCacheForgetsAfterAMinute(t *testing.T) {
+	t.Parallel()
+	url, clock := storagetest.URL(t), noon()
+	here, err := storage.Open(t.Context(), storage.Config{URL: url, MaxConns: 1, Now: func() time.Time { return clock }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer here.Close()
+	there := open(t, url, 1)
+	c := addClient(t, there)
+	version := func() int64 {
+		t.Helper()
+		got, err := here.CachedClient(t.Context(), c.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.Version
+	}
+	version()
+	if err := there.UpdateClient(t.Context(), c, noon(), storage.Event{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		after time.Duration
+		want  int64
+	}{{time.Minute, 1}, {time.Minute + 1, 2}} {
+		clock = noon().Add(step.after)
+		if got := version(); got != step.want {
+			t.Errorf("version %d after %v, want %d", got, step.after, step.want)
+		}
+	}
+}

@@ -17,21 +17,29 @@ type Consent struct {
 	GrantedAt time.Time
 }
 
-// RememberConsent adds scopes and resources to what the person allowed this client before.
+// consentLife is how long a consent is remembered after it was last given: people forget what they
+// allowed, and are asked again once a year.
+const consentLife = 365 * 24 * time.Hour
+
+// RememberConsent adds scopes and resources to what the person allowed this client before, unless
+// that has expired. All of it counts for a year from then on.
 func (db *DB) RememberConsent(ctx context.Context, c Consent, e Event) error {
 	if c.Snapshot == nil {
 		c.Snapshot = map[string]any{}
 	}
 	return db.inTx(ctx, "remember consent", func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `
-			insert into consents (user_id, client_id, scopes, resources, snapshot, granted_at)
-			values ($1, $2, $3, $4, $5, $6)
+			insert into consents (user_id, client_id, scopes, resources, snapshot, granted_at, expires_at)
+			values ($1, $2, $3, $4, $5, $6, $7)
 			on conflict (user_id, client_id) do update
-			set scopes = array(select distinct unnest(consents.scopes || excluded.scopes) order by 1),
-			  resources = array(select distinct unnest(consents.resources || excluded.resources) order by 1),
+			set scopes = case when consents.expires_at <= excluded.granted_at then excluded.scopes
+			    else array(select distinct unnest(consents.scopes || excluded.scopes) order by 1) end,
+			  resources = case when consents.expires_at <= excluded.granted_at then excluded.resources
+			    else array(select distinct unnest(consents.resources || excluded.resources) order by 1) end,
 			  snapshot = excluded.snapshot,
-			  granted_at = excluded.granted_at`,
-			c.UserID, c.ClientID, c.Scopes, c.Resources, c.Snapshot, c.GrantedAt)
+			  granted_at = excluded.granted_at,
+			  expires_at = excluded.expires_at`,
+			c.UserID, c.ClientID, noneForNil(c.Scopes), noneForNil(c.Resources), c.Snapshot, c.GrantedAt, c.GrantedAt.Add(consentLife))
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package storage_test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"idp/storage"
 	"idp/storage/storagetest"
@@ -37,4 +38,37 @@ func TestConsentsAddUpUntilTheyAreWithdrawn(t *testing.T) {
 	if f, err = db.AuthorizeFacts(t.Context(), app.ID, storage.HashSecret("s"), noon()); err != nil || f.Consented {
 		t.Errorf("consented = %v, %v after the withdrawal", f.Consented, err)
 	}
+}
+
+func TestAConsentIsForgottenAfterAYear(t *testing.T) {
+	t.Parallel()
+	db := storagetest.New(t)
+	app, ada := addClient(t, db), addUser(t, db, "ada")
+	const year = 365 * 24 * time.Hour
+	addSession(t, db, ada, "s")
+	execute(t, db, `update sessions set idle_expires_at = $1, expires_at = $1`, noon().Add(5*year))
+	allow := func(at time.Time, scopes ...string) {
+		t.Helper()
+		c := storage.Consent{UserID: ada.ID, ClientID: app.ID, Scopes: scopes, GrantedAt: at}
+		if err := db.RememberConsent(t.Context(), c, storage.Event{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(at time.Time, scopes ...string) {
+		t.Helper()
+		f, err := db.AuthorizeFacts(t.Context(), app.ID, storage.HashSecret("s"), at)
+		if err != nil || f.Consented != (scopes != nil) || !slices.Equal(f.ConsentScopes, scopes) {
+			t.Errorf("%v later: consented = %v to %v, %v; want %v", at.Sub(noon()), f.Consented, f.ConsentScopes, err, scopes)
+		}
+	}
+	allow(noon(), "email")
+	want(noon().Add(year-time.Second), "email")
+	want(noon().Add(year))
+
+	allow(noon().Add(year-time.Second), "openid") // asked for more in time: the year begins again
+	want(noon().Add(year), "email", "openid")
+	want(noon().Add(2*year-2*time.Second), "email", "openid")
+
+	allow(noon().Add(2*year), "openid") // too late: what had expired does not come back
+	want(noon().Add(2*year), "openid")
 }

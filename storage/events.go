@@ -48,15 +48,10 @@ func (db *DB) AppendEvent(ctx context.Context, e Event) error {
 
 // Events lists events, newest first; userID "" means everybody's.
 func (db *DB) Events(ctx context.Context, userID string, limit int) ([]Event, error) {
-	rows, err := db.pool.Query(ctx, `
+	return list(ctx, db, "list events", `
 		select id, at, kind, user_id, client_id, actor, ip, details
 		from events
 		where $1 = '' or user_id = $1
 		order by at desc, id desc
-		limit $2`, userID, limit)
-	if err != nil {
-		return nil, wrap("list events", err)
-	}
-	events, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Event])
-	return events, wrap("list events", err)
+		limit $2`, []any{userID, limit}, pgx.RowToStructByPos[Event])
 }

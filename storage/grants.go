@@ -119,9 +119,9 @@ func (db *DB) InsertGrant(ctx context.Context, g *Grant, requestID string, touch
 	return err
 }
 
-func noneForNil(s []string) []string {
+func noneForNil[T any](s []T) []T {
 	if s == nil {
-		return []string{}
+		return []T{}
 	}
 	return s
 }

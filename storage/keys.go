@@ -33,21 +33,17 @@ type Key struct {
 
 // Keys reads all keys that are not erased, opened.
 func (db *DB) Keys(ctx context.Context) ([]Key, error) {
-	rows, err := db.pool.Query(ctx, `
+	keys, err := list(ctx, db, "read keys", `
 		select kid, use, alg, number, public, private, state, created_at, activates_at, retired_at, expires_at
 		from keys
 		where private is not null
-		order by use, alg, created_at, kid`)
-	if err != nil {
-		return nil, wrap("read keys", err)
-	}
-	keys, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Key, error) {
+		order by use, alg, created_at, kid`, nil, func(row pgx.CollectableRow) (Key, error) {
 		var k Key
 		err := row.Scan(&k.KID, &k.Use, &k.Alg, &k.Number, &k.Public, &k.Private, &k.State, &k.CreatedAt, &k.ActivatesAt, &k.RetiredAt, &k.ExpiresAt)
 		return k, err
 	})
 	if err != nil {
-		return nil, wrap("read keys", err)
+		return nil, err
 	}
 	for i := range keys {
 		k := &keys[i]
@@ -118,86 +114,4 @@ func (db *DB) EraseKeys(ctx context.Context, now time.Time) (int64, error) {
 		update keys
 		set private = null
 		where state = 'retired' and expires_at <= $1 and private is not null`, now)
-}
-
-// ReserveLease makes holder the one replica that runs job until the given time. False means that
-// another holds it.
-func (db *DB) ReserveLease(ctx context.Context, job, holder string, now, until time.Time) (bool, error) {
-	n, err := db.exec(ctx, "reserve lease "+job, `
-		insert into leases (job, holder, until)
-		values ($1, $2, $4)
-		on conflict (job) do update
-		set holder = excluded.holder, until = excluded.until
-		where leases.until <= $3 or leases.holder = excluded.holder`, job, holder, now, until)
-	return n == 1, err
-}
-
-// Sweep deletes what has expired, at most limit rows of each kind, and tells how many rows went.
-// Dead grants stay until keep after their end, so that a replay is still recognised.
-func (db *DB) Sweep(ctx context.Context, now time.Time, keep time.Duration, limit int) (int64, error) {
-	var total int64
-	for _, statement := range []string{
-		`delete from requests where id in (select id from requests where expires_at < $1::timestamptz - interval '1 day' limit $2)`,
-		`delete from attempts where key in (select key from attempts where tat < $1 limit $2)`,
-		`delete from assertions where (client_id, jti_hash) in (select client_id, jti_hash from assertions where expires_at < $1 limit $2)`,
-		`delete from revoked_tokens where (grant_id, number) in (select grant_id, number from revoked_tokens where expires_at < $1 limit $2)`,
-		`delete from sessions where id in (select id from sessions where expires_at < $1::timestamptz - interval '30 days' limit $2)`,
-		`delete from devices where (id, user_id) in (select id, user_id from devices where expires_at < $1 limit $2)`,
-	} {
-		n, err := db.exec(ctx, "sweep", statement, now, limit)
-		if err != nil {
-			return total, err
-		}
-		total += n
-	}
-	n, err := db.sweepGrants(ctx, now, keep, limit)
-	return total + n, err
-}
-
-// sweepGrants walks the grants in the order of their age, limit at a time, from where it stopped
-// the last time: no index on expiry means that rotation stays a HOT update.
-func (db *DB) sweepGrants(ctx context.Context, now time.Time, keep time.Duration, limit int) (int64, error) {
-	var n int64
-	err := db.inTx(ctx, "sweep grants", func(tx pgx.Tx) error {
-		var cursor string
-		err := tx.QueryRow(ctx, `
-			insert into leases (job, holder, until) values ('sweep_cursor', '', $1)
-			on conflict (job) do update set until = excluded.until
-			returning cursor`, now).Scan(&cursor)
-		if err != nil {
-			return err
-		}
-		if cursor == "" {
-			cursor = "00000000-0000-0000-0000-000000000000"
-		}
-		var seen int
-		var last *string
-		err = tx.QueryRow(ctx, `
-			with page as (
-			  select id, case
-			    when state = 'revoked' then revoked_at
-			    when state = 'issued' then code_expires_at
-			    when idle_expires_at < expires_at then idle_expires_at
-			    else expires_at end as dead_at
-			  from grants
-			  where id > $1
-			  order by id
-			  limit $2
-			), gone as (
-			  delete from grants where id in (select id from page where dead_at < $3)
-			  returning 1
-			)
-			select (select count(*) from gone), count(*), (select id::text from page order by id desc limit 1) from page`,
-			cursor, limit, now.Add(-keep)).Scan(&n, &seen, &last)
-		if err != nil {
-			return err
-		}
-		next := ""
-		if seen == limit && last != nil {
-			next = *last
-		}
-		_, err = tx.Exec(ctx, `update leases set cursor = $1 where job = 'sweep_cursor'`, next)
-		return err
-	})
-	return n, err
 }

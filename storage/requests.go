@@ -38,7 +38,7 @@ func (db *DB) Request(ctx context.Context, id string) (Request, error) {
 // SpendRequest removes a kept request; one caller ever succeeds, the others get ErrNotFound.
 func (db *DB) SpendRequest(ctx context.Context, id string) error {
 	n, err := db.exec(ctx, "spend request", `delete from requests where id = $1`, id)
-	if err == nil && n == 0 {
+	if err == nil && n == 0 || notText(err) {
 		return wrap("spend request", ErrNotFound)
 	}
 	return err

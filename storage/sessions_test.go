@@ -5,8 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
-
 	"idp/storage"
 	"idp/storage/storagetest"
 )
@@ -30,7 +28,7 @@ func TestOnlyActivePeopleWithTheirPresentPasswordGetASession(t *testing.T) {
 	if _, err := db.SetUserState(t.Context(), suspended.ID, storage.UserSuspended, noon(), storage.Event{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := db.SetPassword(t.Context(), changed.ID, "new", uuid.Nil, noon().Add(time.Second), storage.Event{}); err != nil {
+	if err := db.SetPassword(t.Context(), storage.NewPassword{UserID: changed.ID, Hash: "new", Now: noon().Add(time.Second)}); err != nil {
 		t.Fatal(err)
 	}
 	for _, u := range []storage.User{suspended, changed, {ID: "usr_nobody"}} {
@@ -174,7 +172,7 @@ func TestASignInNeverSlipsPastASuspensionOrANewPassword(t *testing.T) {
 			return err
 		},
 		"new password": func(u storage.User) error {
-			return db.SetPassword(t.Context(), u.ID, "new", uuid.Nil, noon().Add(time.Second), storage.Event{})
+			return db.SetPassword(t.Context(), storage.NewPassword{UserID: u.ID, Hash: "new", Now: noon().Add(time.Second)})
 		},
 	} {
 		for range 10 {

@@ -8,6 +8,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,16 +29,19 @@ var (
 
 // Config says how to reach the database.
 type Config struct {
-	URL       string        // PostgreSQL connection string; several hosts may be named
-	MaxConns  int32         // pool size of this process; 0 means 8
-	Statement time.Duration // longest a statement may run; 0 means 5 s
-	Sealer    *Sealer       // opens and closes secret columns; may be nil for tools that touch none
+	URL       string           // PostgreSQL connection string; several hosts may be named
+	MaxConns  int32            // pool size of this process; 0 means 8
+	Acquire   time.Duration    // longest wait for a connection of the pool; 0 means 2 s
+	Statement time.Duration    // longest a statement may run; 0 means 5 s. An answer is awaited for 1 s more.
+	Sealer    *Sealer          // opens and closes secret columns; may be nil for tools that touch none
+	Now       func() time.Time // clock of caches and of work that is bounded in time; nil means time.Now
 }
 
 // DB is the database. It is safe for concurrent use.
 type DB struct {
 	pool    *pgxpool.Pool
 	sealer  *Sealer
+	now     func() time.Time // never part of a statement: there, time is an argument
 	clients clientCache
 }
 
@@ -53,10 +57,10 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	}
 	pc.MaxConnIdleTime = 5 * time.Minute
 	pc.ConnConfig.ConnectTimeout = 3 * time.Second
-	statement := c.Statement
-	if statement == 0 {
-		statement = 5 * time.Second
-	}
+	pc.ConnConfig.DialFunc = dialer(pc.ConnConfig.ConnectTimeout).DialContext
+	acquire, statement := cmp.Or(c.Acquire, 2*time.Second), cmp.Or(c.Statement, 5*time.Second)
+	pc.PingTimeout = acquire / 2 // leaves time for another connection when one is dead
+	pc.ConnConfig.Tracer = deadlines{acquire, statement + time.Second}
 	params := pc.ConnConfig.RuntimeParams
 	params["application_name"] = "idp"
 	params["timezone"] = "UTC"
@@ -67,7 +71,11 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	return &DB{pool: pool, sealer: c.Sealer, clients: newClientCache()}, nil
+	now := c.Now
+	if now == nil {
+		now = time.Now
+	}
+	return &DB{pool: pool, sealer: c.Sealer, now: now, clients: newClientCache(now)}, nil
 }
 
 // Close waits for running statements and closes the pool.
@@ -101,10 +109,28 @@ func (db *DB) exec(ctx context.Context, what, sql string, args ...any) (int64, e
 	return n, wrap(what, err)
 }
 
-// scanOne runs a query that gives at most one row and scans it.
+// scanOne runs a query that gives at most one row and scans it. What PostgreSQL cannot store as
+// text, it cannot find either: that is ErrNotFound.
 func (db *DB) scanOne(ctx context.Context, what, sql string, args []any, dest ...any) error {
 	err := db.again(ctx, func() error { return db.pool.QueryRow(ctx, sql, args...).Scan(dest...) })
+	if notText(err) {
+		err = pgx.ErrNoRows
+	}
 	return wrap(what, err)
+}
+
+// list runs a query and reads all its rows.
+func list[T any](ctx context.Context, db *DB, what, sql string, args []any, read pgx.RowToFunc[T]) ([]T, error) {
+	var all []T
+	err := db.again(ctx, func() error {
+		rows, err := db.pool.Query(ctx, sql, args...)
+		if err != nil {
+			return err
+		}
+		all, err = pgx.CollectRows(rows, read)
+		return err
+	})
+	return all, wrap(what, err)
 }
 
 // inTx runs f in one transaction, again from its start when the database asks for that.
@@ -116,7 +142,7 @@ func (db *DB) inTx(ctx context.Context, what string, f func(tx pgx.Tx) error) er
 func (db *DB) again(ctx context.Context, f func() error) error {
 	for try := 0; ; try++ {
 		err := f()
-		if err == nil || try == 3 || !repeatable(err) || ctx.Err() != nil {
+		if err == nil || try == 3 || !repeatable(err) || ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
 			return err
 		}
 	}
@@ -129,6 +155,12 @@ func repeatable(err error) bool {
 		return pg.Code == "40001" || pg.Code == "40P01"
 	}
 	return pgconn.SafeToRetry(err)
+}
+
+// notText says that PostgreSQL refused an argument that its text cannot hold: broken UTF-8, or NUL.
+func notText(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (pg.Code == "22021" || pg.Code == "22P05")
 }
 
 func wrap(what string, err error) error {
@@ -158,7 +190,8 @@ func Unavailable(err error) bool {
 		case "08", "53", "57", "40", "55", "58": // connection, resources, operator, rollback, locks, system
 			return true
 		}
-		return pg.Code == "25006" // read-only: a standby
+		// Read-only: a standby. Undefined table: not migrated yet, or in the middle of a restore.
+		return pg.Code == "25006" || pg.Code == "42P01"
 	}
 	if _, ok := errors.AsType[net.Error](err); ok {
 		return true

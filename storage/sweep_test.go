@@ -43,7 +43,12 @@ func TestSweepTakesTheDeadAndLeavesTheRest(t *testing.T) {
 		want[name] = row.stays
 	}
 	addSession(t, db, ada, "old")
-	execute(t, db, `insert into requests (id, client_id, params, browser_hash, created_at, expires_at) values ('old', 'c', '{}', '', $1, $1), ('recent', 'c', '{}', '', $2, $2)`, *ago(2 * day), *ago(time.Hour))
+	execute(t, db, `insert into requests (id, client_id, params, browser_hash, created_at, expires_at) values ('old', 'c', '{}', '', $1, $1), ('recent', 'c', '{}', '', $2, $2)`, *ago(61 * time.Minute), *ago(59 * time.Minute))
+	for kind, at := range map[string]time.Time{"old": *ago(401 * day), "recent": *ago(399 * day)} {
+		if err := db.AppendEvent(t.Context(), storage.Event{At: at, Kind: kind}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	execute(t, db, `insert into attempts (key, tat) values ('old', $1), ('blocked', $2)`, *ago(time.Second), *ago(-time.Second))
 	execute(t, db, `insert into assertions (client_id, jti_hash, expires_at) values ('c', 'old', $1), ('c', 'live', $2)`, *ago(time.Second), *ago(-time.Second))
 	execute(t, db, `insert into revoked_tokens (grant_id, number, expires_at) values ($3, 1, $1), ($3, 2, $2)`, *ago(time.Second), *ago(-time.Second), storage.NewRowID())
@@ -51,8 +56,8 @@ func TestSweepTakesTheDeadAndLeavesTheRest(t *testing.T) {
 	addSession(t, db, ada, "recent")
 	execute(t, db, `update sessions set expires_at = $1 where secret_hash = $2`, *ago(29 * day), storage.HashSecret("recent"))
 
-	if n, err := db.Sweep(t.Context(), now, 7*day, 1000); err != nil || n != 10 {
-		t.Errorf("Sweep = %d, %v; want 5 grants and 5 others", n, err)
+	if n, err := db.Sweep(t.Context(), now, 7*day, 1000); err != nil || n != 11 {
+		t.Errorf("Sweep = %d, %v; want 5 grants and 6 others", n, err)
 	}
 	for name, stays := range want {
 		if there := count(t, db, `grants where nonce = $1`, name) == 1; there != stays {
@@ -61,7 +66,7 @@ func TestSweepTakesTheDeadAndLeavesTheRest(t *testing.T) {
 	}
 	for _, rest := range []string{
 		`requests where id = 'recent'`, `attempts where key = 'blocked'`, `assertions where jti_hash = 'live'`,
-		`revoked_tokens where number = 2`, `sessions`, `requests`, `attempts`, `assertions`, `revoked_tokens`,
+		`revoked_tokens where number = 2`, `events where kind = 'recent'`, `sessions`, `requests`, `events`, `attempts`, `assertions`, `revoked_tokens`,
 	} {
 		if n := count(t, db, rest); n != 1 {
 			t.Errorf("%d rows in %s, want 1", n, rest)
@@ -82,25 +87,56 @@ func TestSweepWalksOverMoreGrantsThanOneLimit(t *testing.T) {
 			addGrant(t, db, app, ada, nil, change)
 		}
 	}
-	sweep := func() (total int64) {
-		t.Helper()
-		for range 6 { // 3 rows at a time over 12 rows, and once around
-			n, err := db.Sweep(t.Context(), noon(), 24*time.Hour, 3)
-			if err != nil || n > 3 {
-				t.Fatalf("Sweep = %d, %v; want at most 3", n, err)
-			}
-			total += n
-		}
-		return total
-	}
 	add(5, nil) // live ones in front must not stop it
 	add(6, dead)
 	add(1, nil)
-	if n := sweep(); n != 6 {
-		t.Errorf("swept %d grants, want 6", n)
+	if n, err := db.Sweep(t.Context(), noon(), 24*time.Hour, 3); err != nil || n != 6 { // 3 rows at a time over 12
+		t.Errorf("Sweep = %d, %v; want 6", n, err)
 	}
 	add(2, dead)
-	if n := sweep(); n != 2 || count(t, db, "grants") != 6 {
-		t.Errorf("swept %d later grants with %d left, want 2 and 6", n, count(t, db, "grants"))
+	for after, want := range []int64{0, 2} { // a walk that came to its end rests for an hour
+		n, err := db.Sweep(t.Context(), noon().Add(time.Duration(after)*time.Hour), 24*time.Hour, 3)
+		if err != nil || n != want {
+			t.Errorf("Sweep %d h later = %d, %v; want %d", after, n, err, want)
+		}
 	}
+	if n := count(t, db, "grants"); n != 6 {
+		t.Errorf("%d grants left, want the 6 that live", n)
+	}
+}
+
+func TestSweepCatchesUpInOneRound(t *testing.T) {
+	t.Parallel()
+	db := storagetest.New(t)
+	fill(t, db, 25)
+	if n, err := db.Sweep(t.Context(), noon(), time.Hour, 10); err != nil || n != 25+25 {
+		t.Errorf("Sweep = %d, %v; want all 50, though it takes 10 of a kind at once", n, err)
+	}
+}
+
+func TestSweepStopsWhenItsTimeIsOver(t *testing.T) {
+	t.Parallel()
+	clock := noon()
+	db, err := storage.Open(t.Context(), storage.Config{URL: storagetest.URL(t), MaxConns: 1, Now: func() time.Time {
+		clock = clock.Add(9 * time.Second) // a round over all kinds takes 9 seconds
+		return clock
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	fill(t, db, 100)
+	// It looks at the clock before each round: after 9 s and 18 s there is time left, after 27 s none.
+	for _, want := range []int64{2 * 20, 2 * 20, 2 * 20, 2 * 20, 2 * 20, 0} {
+		if n, err := db.Sweep(t.Context(), noon(), time.Hour, 10); err != nil || n != want {
+			t.Errorf("Sweep = %d, %v; want %d", n, err, want)
+		}
+	}
+}
+
+// fill stores n expired attempts and n expired assertions.
+func fill(t *testing.T, db *storage.DB, n int) {
+	t.Helper()
+	execute(t, db, `insert into attempts (key, tat) select 'k' || i, $2 from generate_series(1, $1::int) i`, n, noon().Add(-time.Hour))
+	execute(t, db, `insert into assertions (client_id, jti_hash, expires_at) select 'c', ('h' || i)::bytea, $2 from generate_series(1, $1::int) i`, n, noon().Add(-time.Hour))
 }

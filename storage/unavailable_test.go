@@ -75,7 +75,8 @@ func TestTroubleWithTheDatabaseIsToldFromAnAnswer(t *testing.T) {
 		"check violation": {func() error {
 			return db.CreateClient(t.Context(), storage.Client{ID: "cli_b", Source: "nowhere"}, storage.Event{})
 		}, false},
-		"wrong SQL":             {func() error { return run(db, t.Context(), `select nothing from nowhere`) }, false},
+		"wrong SQL":             {func() error { return run(db, t.Context(), `select nothing from clients`) }, false},
+		"no tables yet":         {func() error { _, err := open(t, storagetest.EmptyURL(t), 1).Client(t.Context(), "cli_a"); return err }, true},
 		"text with NUL":         {func() error { _, err := db.Client(t.Context(), "\x00"); return err }, false},
 		"some other error":      {func() error { return errors.New("boom") }, false},
 		"too many connections":  {func() error { return fmt.Errorf("x: %w", &pgconn.PgError{Code: "53300"}) }, true},
@@ -93,6 +94,24 @@ func TestTroubleWithTheDatabaseIsToldFromAnAnswer(t *testing.T) {
 	}
 	if storage.Unavailable(nil) {
 		t.Error("no error is Unavailable")
+	}
+}
+
+func TestWhatPostgreSQLCannotStoreIsNotFound(t *testing.T) {
+	t.Parallel()
+	db := storagetest.New(t)
+	for _, id := range []string{"\x00", "a\x00b", "\xff", "\xed\xa0\x80"} { // NUL, no UTF-8, half a pair of UTF-16
+		_, client := db.Client(t.Context(), id)
+		_, request := db.Request(t.Context(), id)
+		_, user := db.UserByIdentifier(t.Context(), id)
+		_, password := db.PasswordByIdentifier(t.Context(), id)
+		for what, err := range map[string]error{
+			"Client": client, "Request": request, "SpendRequest": db.SpendRequest(t.Context(), id), "UserByIdentifier": user, "PasswordByIdentifier": password,
+		} {
+			if !errors.Is(err, storage.ErrNotFound) || storage.Unavailable(err) {
+				t.Errorf("%s(%q) = %v, want ErrNotFound", what, id, err)
+			}
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package storage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -132,20 +131,16 @@ func (db *DB) UserByIdentifier(ctx context.Context, identifier string) (User, er
 
 // Users lists accounts that are not deleted, by user name.
 func (db *DB) Users(ctx context.Context, after string, limit int) ([]User, error) {
-	rows, err := db.pool.Query(ctx, `
+	return list(ctx, db, "list users", `
 		select `+userColumns+`
 		from users u
 		where u.state <> 'deleted' and u.username > $1
 		order by u.username, u.id
-		limit $2`, after, limit)
-	if err != nil {
-		return nil, wrap("list users", err)
-	}
-	users, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (User, error) {
+		limit $2`, []any{after, limit}, func(row pgx.CollectableRow) (User, error) {
 		var u User
-		return u, row.Scan(u.fields()...)
+		err := row.Scan(u.fields()...)
+		return u, err
 	})
-	return users, wrap("list users", err)
 }
 
 // Password is a person's password credential.
@@ -207,23 +202,47 @@ func (db *DB) RehashPassword(ctx context.Context, userID, hash string, setAt tim
 	return err
 }
 
-// SetPassword replaces a person's password. It ends their sessions but keep (the zero id keeps
-// none) and the grants that hang on those sessions. ErrNotFound when there is no such account.
-func (db *DB) SetPassword(ctx context.Context, userID, hash string, keep uuid.UUID, now time.Time, e Event) error {
-	return db.inTx(ctx, "set password of "+userID, func(tx pgx.Tx) error {
-		// The lock makes a deletion wait, or be seen: it must leave no credential behind.
+// NewPassword is a password that replaces another, or is the first.
+type NewPassword struct {
+	UserID      string
+	Hash        string     // PHC string of the new password
+	ProvedSetAt *time.Time // of the password that was confirmed before; nil when an operator sets it
+	Keep        uuid.UUID  // session that goes on; the zero id keeps none
+	Now         time.Time
+	Event       Event
+}
+
+// SetPassword replaces a person's password. It ends their sessions but Keep, and the grants that
+// hang on those sessions. ErrNotFound when there is no such account; ErrConflict when the password
+// is not the one that was confirmed any more.
+func (db *DB) SetPassword(ctx context.Context, p NewPassword) error {
+	return db.inTx(ctx, "set password of "+p.UserID, func(tx pgx.Tx) error {
+		// The lock makes others wait, or be seen: a deletion, which must leave no credential behind,
+		// and another new password, of which only one may rest on the same proof.
 		var there bool
-		err := tx.QueryRow(ctx, `select true from users where id = $1 and state <> 'deleted' for share`, userID).Scan(&there)
+		err := tx.QueryRow(ctx, `select true from users where id = $1 and state in ('active', 'suspended') for update`, p.UserID).Scan(&there)
 		if err != nil {
 			return err
 		}
-		if err := db.putPassword(ctx, tx, userID, hash, now); err != nil {
+		if p.ProvedSetAt != nil {
+			var same bool
+			err := tx.QueryRow(ctx, `
+				select exists (select 1 from credentials where user_id = $1 and kind = 'password' and updated_at = $2)`,
+				p.UserID, *p.ProvedSetAt).Scan(&same)
+			if err != nil {
+				return err
+			}
+			if !same {
+				return ErrConflict
+			}
+		}
+		if err := db.putPassword(ctx, tx, p.UserID, p.Hash, p.Now); err != nil {
 			return err
 		}
-		if _, err := endSessions(ctx, tx, userID, keep, "password_changed", now); err != nil {
+		if _, err := endSessions(ctx, tx, p.UserID, p.Keep, "password_changed", p.Now); err != nil {
 			return err
 		}
-		return appendEvent(ctx, tx, e)
+		return appendEvent(ctx, tx, p.Event)
 	})
 }
 
@@ -286,6 +305,3 @@ func eraseUser(ctx context.Context, tx pgx.Tx, userID string) error {
 	}
 	return nil
 }
-
-// Taken says whether err is CreateUser's refusal of a user name or address that somebody has.
-func Taken(err error) bool { return errors.Is(err, ErrConflict) }

@@ -1,10 +1,9 @@
 package storage_test
 
 import (
+	"errors"
 	"testing"
 	"time"
-
-	"github.com/google/uuid"
 
 	"idp/storage"
 	"idp/storage/storagetest"
@@ -24,8 +23,8 @@ func TestUserNamesAndAddressesShareOneNamespace(t *testing.T) {
 		"address is somebody's name": {Username: "bob", Email: "ada"},
 	} {
 		u.ID, u.CreatedAt = storage.NewID("usr_"), noon()
-		if err := db.CreateUser(t.Context(), u, "", storage.Event{Kind: "user.created"}); !storage.Taken(err) || storage.Unavailable(err) {
-			t.Errorf("%s: CreateUser = %v, want Taken", name, err)
+		if err := db.CreateUser(t.Context(), u, "", storage.Event{Kind: "user.created"}); !errors.Is(err, storage.ErrConflict) || storage.Unavailable(err) {
+			t.Errorf("%s: CreateUser = %v, want ErrConflict", name, err)
 		}
 	}
 	if users, events := count(t, db, "users"), count(t, db, "events"); users != 1 || events != 0 {
@@ -76,7 +75,7 @@ func TestDeletionFreesNamesButNeverTheID(t *testing.T) {
 		_, err := db.SetUserState(t.Context(), ada.ID, state, noon(), storage.Event{})
 		wantError(t, state+" after deletion", err, storage.ErrNotFound)
 	}
-	err = db.SetPassword(t.Context(), ada.ID, "new", uuid.Nil, noon(), storage.Event{})
+	err = db.SetPassword(t.Context(), storage.NewPassword{UserID: ada.ID, Hash: "new", Now: noon()})
 	wantError(t, "a password for the deleted", err, storage.ErrNotFound)
 	if n := count(t, db, "credentials"); n != 0 {
 		t.Errorf("%d credentials after that, want none", n)
@@ -161,7 +160,7 @@ func TestANewPasswordEndsTheOtherSessions(t *testing.T) {
 	kept, other := addSession(t, db, ada, "kept"), addSession(t, db, ada, "other")
 	keptGrant, otherGrant, offlineGrant := addGrant(t, db, app, ada, kept, nil), addGrant(t, db, app, ada, other, nil), addGrant(t, db, app, ada, other, offline)
 	later := noon().Add(time.Minute)
-	if err := db.SetPassword(t.Context(), ada.ID, "second", kept.ID, later, storage.Event{Kind: "password.changed"}); err != nil {
+	if err := db.SetPassword(t.Context(), storage.NewPassword{UserID: ada.ID, Hash: "second", Keep: kept.ID, Now: later, Event: storage.Event{Kind: "password.changed"}}); err != nil {
 		t.Fatal(err)
 	}
 	if p := wantHash(t, db, "ada", "second"); !p.SetAt.Equal(later) {
@@ -170,7 +169,7 @@ func TestANewPasswordEndsTheOtherSessions(t *testing.T) {
 	wantAlive(t, db, "kept session", keptGrant, true)
 	wantAlive(t, db, "other session", otherGrant, false)
 	wantAlive(t, db, "offline access", offlineGrant, true)
-	if err := db.SetPassword(t.Context(), ada.ID, "third", uuid.Nil, later, storage.Event{}); err != nil {
+	if err := db.SetPassword(t.Context(), storage.NewPassword{UserID: ada.ID, Hash: "third", Now: later}); err != nil {
 		t.Fatal(err)
 	}
 	if n := count(t, db, `sessions where ended_at is null`); n != 0 {
@@ -189,7 +188,7 @@ func TestAStaleRehashBringsNoOldPasswordBack(t *testing.T) {
 	if p := wantHash(t, db, "ada", "stronger hash"); !p.SetAt.Equal(proved.SetAt) {
 		t.Errorf("a rehash moved SetAt from %v to %v", proved.SetAt, p.SetAt)
 	}
-	if err := db.SetPassword(t.Context(), ada.ID, "new", uuid.Nil, noon().Add(time.Second), storage.Event{}); err != nil {
+	if err := db.SetPassword(t.Context(), storage.NewPassword{UserID: ada.ID, Hash: "new", Now: noon().Add(time.Second)}); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.RehashPassword(t.Context(), ada.ID, "old again", proved.SetAt); err != nil {
@@ -211,4 +210,57 @@ func TestUsersAreListedByNameInPages(t *testing.T) {
 	if rest, err := db.Users(t.Context(), "bob", 2); err != nil || len(rest) != 1 || rest[0].Username != "carl" {
 		t.Errorf("second page = %v, %v; want carl", rest, err)
 	}
+}
+
+func TestANewPasswordRestsOnTheOneThatWasProved(t *testing.T) {
+	t.Parallel()
+	db := storagetest.New(t)
+	ada := addUser(t, db, "ada")
+	proved, err := db.PasswordByUser(t.Context(), ada.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Many who all confirmed the same password: one replaces it.
+	wantOneWinner(t, race(8, func(i int) error {
+		return db.SetPassword(t.Context(), storage.NewPassword{UserID: ada.ID, Hash: "theirs", ProvedSetAt: &proved.SetAt, Now: noon().Add(time.Duration(i+1) * time.Second)})
+	}))
+	addSession := func() { // under the new password
+		t.Helper()
+		p, err := db.PasswordByUser(t.Context(), ada.ID)
+		if err != nil || p.Hash != "theirs" {
+			t.Fatalf("password = %+v, %v; want the winner's", p, err)
+		}
+		in := storage.SignIn{SecretHash: storage.HashSecret("s"), PasswordSetAt: p.SetAt}
+		if err := db.CreateSession(t.Context(), newSession(ada), in); err != nil {
+			t.Fatal(err)
+		}
+	}
+	addSession()
+	err = db.SetPassword(t.Context(), storage.NewPassword{UserID: ada.ID, Hash: "late", ProvedSetAt: &proved.SetAt, Now: noon().Add(time.Minute), Event: storage.Event{Kind: "password.changed"}})
+	wantError(t, "a change that rests on a password replaced before", err, storage.ErrConflict)
+	if n := count(t, db, "sessions where ended_at is null"); n != 1 {
+		t.Errorf("%d live sessions after the refusal, want 1", n)
+	}
+	if n := count(t, db, "events"); n != 0 {
+		t.Errorf("%d events tell of the refusal, want none", n)
+	}
+}
+
+func TestSuspendedPeopleCanBeGivenAPasswordAndDeletedOnesCannot(t *testing.T) {
+	t.Parallel()
+	db := storagetest.New(t)
+	ada := addUser(t, db, "ada")
+	for _, step := range []struct {
+		state string
+		want  error
+	}{{storage.UserSuspended, nil}, {storage.UserDeleted, storage.ErrNotFound}} {
+		if _, err := db.SetUserState(t.Context(), ada.ID, step.state, noon(), storage.Event{}); err != nil {
+			t.Fatal(err)
+		}
+		wantError(t, step.state, db.SetPassword(t.Context(), storage.NewPassword{UserID: ada.ID, Hash: "new", Now: noon()}), step.want)
+	}
+	if n := count(t, db, "credentials"); n != 0 {
+		t.Errorf("%d credentials of a deleted account, want none", n)
+	}
+	wantError(t, "nobody", db.SetPassword(t.Context(), storage.NewPassword{UserID: "usr_none", Hash: "new", Now: noon()}), storage.ErrNotFound)
 }
