@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
 	"idp/oauth"
 	"idp/storage"
@@ -27,7 +28,12 @@ type ClientInput struct {
 	Change                 func(*storage.ClientMetadata) // what differs from the preset; may be nil
 }
 
-var clientID = regexp.MustCompile(`^[A-Za-z0-9._-]{3,64}$`)
+var (
+	clientID = regexp.MustCompile(`^[A-Za-z0-9._-]{3,64}$`)
+	// A client that acts for itself is the subject of its tokens, so its id must not look like a
+	// person's. Ids that are URLs belong to clients that describe themselves at that address.
+	reservedID = regexp.MustCompile(`^(?i:usr_|https?:)`)
+)
 
 // CreateClient makes a client. The secret is given back this once and never again; it is "" for
 // clients that need none.
@@ -44,6 +50,9 @@ func (a *Admin) CreateClient(ctx context.Context, in ClientInput) (storage.Clien
 	if c.ID == "" {
 		c.ID = storage.NewID("cli_")
 	}
+	if reservedID.MatchString(c.ID) {
+		return c, "", impossible("A client id cannot begin with usr_, http: or https:. Choose another one, or leave it out to get one.")
+	}
 	if !clientID.MatchString(c.ID) {
 		return c, "", impossible("The client id %q is not possible. Use 3 to 64 letters, digits and . _ -, or leave it out to get one.", c.ID)
 	}
@@ -52,7 +61,7 @@ func (a *Admin) CreateClient(ctx context.Context, in ClientInput) (storage.Clien
 	}
 	secret := ""
 	if needsSecret(&c.ClientMetadata) {
-		secret = a.addSecret(&c, in.Secret)
+		secret = addSecret(&c, in.Secret, now)
 	}
 	e := a.event("client.created")
 	e.ClientID = c.ID
@@ -80,12 +89,6 @@ func (in *ClientInput) describe(m storage.ClientMetadata) storage.ClientMetadata
 		in.Change(&m)
 	}
 	return m
-}
-
-func (a *Admin) addSecret(c *storage.Client, secret string) string {
-	secret = cmp.Or(secret, storage.NewSecret("idp_cs_"))
-	c.Secrets = []storage.ClientSecret{{Hash: storage.HashSecret(secret), CreatedAt: a.now()}}
-	return secret
 }
 
 // Client finds a client by its id.
@@ -120,15 +123,31 @@ func (a *Admin) Clients(ctx context.Context) ([]storage.Client, error) {
 // UpdateClient changes a client: its metadata, its secrets, or whether it is disabled, which ends
 // all it holds. A client that begins to need a secret gets one, given back this once.
 func (a *Admin) UpdateClient(ctx context.Context, id string, change func(*storage.Client)) (storage.Client, string, error) {
+	return a.updateClient(ctx, id, change, nil)
+}
+
+// RotateSecret is UpdateClient with a new secret, given back this once. The old one counts for the
+// overlap yet, so that the app can be changed over; without an overlap it ends at once. change may
+// be nil.
+func (a *Admin) RotateSecret(ctx context.Context, id string, overlap time.Duration, change func(*storage.Client)) (storage.Client, string, error) {
+	if change == nil {
+		change = func(*storage.Client) {}
+	}
+	return a.updateClient(ctx, id, change, &overlap)
+}
+
+// updateClient reads, changes and writes, again when somebody else wrote in between. With an
+// overlap the secret is rotated.
+func (a *Admin) updateClient(ctx context.Context, id string, change func(*storage.Client), overlap *time.Duration) (storage.Client, string, error) {
 	for try := 0; ; try++ {
-		c, secret, err := a.updateClient(ctx, id, change)
+		c, secret, err := a.tryUpdateClient(ctx, id, change, overlap)
 		if err == nil || try == 3 || !errors.Is(err, storage.ErrConflict) {
 			return c, secret, noClient(id, err)
 		}
 	}
 }
 
-func (a *Admin) updateClient(ctx context.Context, id string, change func(*storage.Client)) (storage.Client, string, error) {
+func (a *Admin) tryUpdateClient(ctx context.Context, id string, change func(*storage.Client), overlap *time.Duration) (storage.Client, string, error) {
 	old, err := a.DB.Client(ctx, id)
 	if err != nil {
 		return storage.Client{}, "", err
@@ -139,21 +158,26 @@ func (a *Admin) updateClient(ctx context.Context, id string, change func(*storag
 	if err := oauth.CheckClient(&c); err != nil {
 		return c, "", err
 	}
+	e := a.event("client.updated")
+	e.ClientID = id
 	secret := ""
 	switch {
+	case overlap != nil:
+		if secret, err = rotateSecret(&c, *overlap, e.At); err != nil {
+			return c, "", err
+		}
+		e.Kind, e.Details = "client.secret_rotated", map[string]any{"overlap_seconds": int(overlap.Seconds())}
 	case !needsSecret(&c.ClientMetadata):
 		c.Secrets = nil
 	case len(c.Secrets) == 0:
-		secret = a.addSecret(&c, "")
+		secret = addSecret(&c, "", e.At)
 	}
-	e := a.event("client.updated")
 	switch {
 	case c.DisabledAt != nil && old.DisabledAt == nil:
-		e = a.event("client.disabled")
+		e.Kind = "client.disabled"
 	case c.DisabledAt == nil && old.DisabledAt != nil:
-		e = a.event("client.enabled")
+		e.Kind = "client.enabled"
 	}
-	e.ClientID = id
 	if err := a.DB.UpdateClient(ctx, c, e.At, e); err != nil {
 		return c, "", err
 	}

@@ -1,10 +1,6 @@
 package admin
 
-import (
-	"slices"
-
-	"idp/storage"
-)
+import "idp/storage"
 
 // Presets are the kinds of client with their defaults.
 func Presets() []string {
@@ -39,9 +35,4 @@ func preset(kind string) (storage.ClientMetadata, error) {
 		return m, impossible("There is no preset %q. Use web for a server, spa for a page that runs in the browser, native for an app or a command line, machine for a program without a person.", kind)
 	}
 	return m, nil
-}
-
-// needsSecret says that the client authenticates itself with a secret.
-func needsSecret(m *storage.ClientMetadata) bool {
-	return slices.Contains([]string{"client_secret_basic", "client_secret_post"}, m.AuthMethod)
 }

@@ -5,10 +5,9 @@ import (
 	"fmt"
 	"net/mail"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/google/uuid"
 
 	"idp/storage"
 )
@@ -45,8 +44,10 @@ func (a *Admin) CreateUser(ctx context.Context, in UserInput) (storage.User, err
 	e := a.event("user.created")
 	e.UserID = u.ID
 	err := a.DB.CreateUser(ctx, u, hash, e)
-	return u, told(err, "", "Somebody has this user name or e-mail address already. Choose another one.")
+	return u, told(err, "", nameTaken)
 }
+
+const nameTaken = "Somebody has this user name or e-mail address already. Choose another one."
 
 func checkUser(u *storage.User) error {
 	n := utf8.RuneCountInString(u.Username)
@@ -58,11 +59,36 @@ func checkUser(u *storage.User) error {
 	case strings.HasPrefix(storage.CanonicalIdentifier(u.Username), "usr_"):
 		return impossible("A user name cannot begin with usr_: ids do.")
 	}
+	if err := checkProfile(&u.Profile); err != nil {
+		return err
+	}
 	if u.Email == "" {
 		return nil
 	}
 	if parsed, err := mail.ParseAddress(u.Email); err != nil || parsed.Address != u.Email || len(u.Email) > 254 {
 		return impossible("%q is no e-mail address.", u.Email)
+	}
+	return nil
+}
+
+func checkProfile(p *storage.Profile) error {
+	claims := []struct{ name, value string }{
+		{"name", p.Name}, {"given_name", p.GivenName}, {"family_name", p.FamilyName}, {"middle_name", p.MiddleName}, {"nickname", p.Nickname},
+		{"profile", p.ProfileURL}, {"picture", p.Picture}, {"website", p.Website}, {"gender", p.Gender}, {"birthdate", p.Birthdate},
+		{"zoneinfo", p.Zoneinfo}, {"locale", p.Locale}, {"phone_number", p.PhoneNumber},
+	}
+	if d := p.Address; d != nil {
+		claims = append(claims, []struct{ name, value string }{
+			{"locality", d.Locality}, {"region", d.Region}, {"postal_code", d.PostalCode}, {"country", d.Country},
+		}...)
+		for _, several := range []string{d.Formatted, d.StreetAddress} { // these may have lines
+			claims = append(claims, struct{ name, value string }{"address", strings.NewReplacer("\r", "", "\n", "").Replace(several)})
+		}
+	}
+	for _, c := range claims {
+		if utf8.RuneCountInString(c.value) > 1024 || !utf8.ValidString(c.value) || strings.ContainsFunc(c.value, unicode.IsControl) {
+			return impossible("The claim %s must be text of at most 1024 characters.", c.name)
+		}
 	}
 	return nil
 }
@@ -74,6 +100,52 @@ func (a *Admin) hashPassword(ctx context.Context, u *storage.User, password stri
 		}
 	}
 	return a.HashPassword(ctx, password)
+}
+
+// UserChange is what to change of an account; nil leaves things as they are.
+type UserChange struct {
+	Username      *string
+	Email         *string // "" takes the address away
+	EmailVerified *bool   // nil: another address is not verified, the same one stays what it is
+	Profile       func(*storage.Profile)
+}
+
+// UpdateUser changes an account. Sessions and grants go on: the person is the same.
+func (a *Admin) UpdateUser(ctx context.Context, identifier string, change UserChange) (storage.User, error) {
+	u, err := a.User(ctx, identifier)
+	if err != nil {
+		return u, err
+	}
+	e := a.event("user.updated")
+	e.UserID = u.ID
+	u, err = a.DB.UpdateUser(ctx, u.ID, func(u *storage.User) error { return change.apply(u, e.At) }, e.At, e)
+	return u, told(err, fmt.Sprintf("There is no user %s.", identifier), nameTaken)
+}
+
+func (c *UserChange) apply(u *storage.User, now time.Time) error {
+	if c.Username != nil {
+		u.Username = strings.TrimSpace(*c.Username)
+	}
+	if c.Email != nil {
+		email := strings.TrimSpace(*c.Email)
+		if storage.CanonicalIdentifier(email) != storage.CanonicalIdentifier(u.Email) {
+			u.EmailVerifiedAt = nil
+		}
+		u.Email = email
+	}
+	switch {
+	case c.EmailVerified == nil:
+	case !*c.EmailVerified:
+		u.EmailVerifiedAt = nil
+	case u.Email == "":
+		return impossible("There is no e-mail address that could be verified. Add --email.")
+	case u.EmailVerifiedAt == nil:
+		u.EmailVerifiedAt = &now
+	}
+	if c.Profile != nil {
+		c.Profile(&u.Profile)
+	}
+	return checkUser(u)
 }
 
 // User finds an account by id, user name or e-mail address.
@@ -114,7 +186,7 @@ func (a *Admin) SetPassword(ctx context.Context, identifier, password string) (s
 	}
 	e := a.event("password.changed")
 	e.UserID = u.ID
-	return u, noUser(identifier, a.DB.SetPassword(ctx, u.ID, hash, uuid.Nil, e.At, e))
+	return u, noUser(identifier, a.DB.SetPassword(ctx, storage.NewPassword{UserID: u.ID, Hash: hash, Now: e.At, Event: e}))
 }
 
 // Suspend switches an account off: its sessions and all that apps hold of it end at once.
@@ -130,6 +202,19 @@ func (a *Admin) Activate(ctx context.Context, identifier string) (storage.User, 
 // DeleteUser ends and erases an account. Its id is never used again.
 func (a *Admin) DeleteUser(ctx context.Context, identifier string) (storage.User, storage.Ended, error) {
 	return a.setState(ctx, identifier, storage.UserDeleted, "user.deleted")
+}
+
+// RevokeUser ends all sessions of a person and all that apps hold of them. The account stays
+// active: they can sign in again at once.
+func (a *Admin) RevokeUser(ctx context.Context, identifier string) (storage.User, storage.Ended, error) {
+	u, err := a.User(ctx, identifier)
+	if err != nil {
+		return u, storage.Ended{}, err
+	}
+	e := a.event("user.revoked")
+	e.UserID = u.ID
+	ended, err := a.DB.RevokeUser(ctx, u.ID, e.At, e)
+	return u, ended, noUser(identifier, err)
 }
 
 func (a *Admin) setState(ctx context.Context, identifier, state, kind string) (storage.User, storage.Ended, error) {

@@ -16,26 +16,36 @@ import (
 
 type clientCommand struct {
 	idp.Connection
-	Create clientCreate `cmd:"" help:"Make a client, and print all that its developer needs."`
-	List   clientList   `cmd:"" help:"List all clients."`
-	Show   clientShow   `cmd:"" help:"Show one client."`
-	Update clientUpdate `cmd:"" help:"Change a client."`
-	Delete clientDelete `cmd:"" help:"Delete a client and end all it holds."`
+	Create       clientCreate       `cmd:"" help:"Make a client, and print all that its developer needs."`
+	List         clientList         `cmd:"" help:"List all clients."`
+	Show         clientShow         `cmd:"" help:"Show one client."`
+	Update       clientUpdate       `cmd:"" help:"Change a client."`
+	RotateSecret clientRotateSecret `cmd:"" help:"Give a client a new secret; the old one counts a while yet."`
+	Delete       clientDelete       `cmd:"" help:"Delete a client and end all it holds."`
 }
 
 // clientView is a client as the command line tells of it: without hashes.
 type clientView struct {
 	storage.Client
-	ClientSecret string   `json:"client_secret,omitempty"`
-	Secrets      int      `json:"secret_count"`
-	Issuer       string   `json:"issuer,omitempty"`
-	DiscoveryURL string   `json:"discovery_url,omitempty"`
-	Weaknesses   []string `json:"weaknesses,omitempty"`
+	ClientSecret string       `json:"client_secret,omitempty"`
+	SecretCount  int          `json:"secret_count"`
+	Secrets      []secretView `json:"secrets,omitempty"` // newest first
+	Issuer       string       `json:"issuer,omitempty"`
+	DiscoveryURL string       `json:"discovery_url,omitempty"`
+	Weaknesses   []string     `json:"weaknesses,omitempty"`
+}
+
+type secretView struct {
+	CreatedAt time.Time  `json:"created_at"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 }
 
 func viewClient(c storage.Client, secret, issuer string) clientView {
-	v := clientView{Client: c, ClientSecret: secret, Secrets: len(c.Secrets), Issuer: issuer, Weaknesses: oauth.Weaknesses(&c)}
-	v.Client.Secrets = nil
+	v := clientView{Client: c, ClientSecret: secret, Issuer: issuer, Weaknesses: oauth.Weaknesses(&c)}
+	for _, s := range admin.LiveSecrets(&c, time.Now()) {
+		v.Secrets = append(v.Secrets, secretView{s.CreatedAt, s.ExpiresAt})
+	}
+	v.SecretCount, v.Client.Secrets = len(v.Secrets), nil
 	if issuer != "" {
 		v.DiscoveryURL = issuer + "/.well-known/openid-configuration"
 	}
@@ -123,30 +133,40 @@ func showClient(c *console, cl storage.Client, secret, issuer string) error {
 }
 
 type clientUpdate struct {
-	ID                           string   `arg:"" name:"id" help:"Client id."`
-	AddRedirectURI               []string `name:"add-redirect-uri" sep:"none" placeholder:"URI" help:"Add a redirect URI."`
-	RemoveRedirectURI            []string `name:"remove-redirect-uri" sep:"none" placeholder:"URI" help:"Remove a redirect URI."`
-	AddPostLogoutRedirectURI     []string `name:"add-post-logout-redirect-uri" sep:"none" placeholder:"URI" help:"Add an address to return to after sign-out."`
-	RemovePostLogoutRedirectURIs []string `name:"remove-post-logout-redirect-uri" sep:"none" placeholder:"URI" help:"Remove one."`
-	Disable                      bool     `name:"disable" xor:"state" help:"Refuse the client, and end all it holds."`
-	Enable                       bool     `name:"enable" xor:"state" help:"Accept a disabled client again."`
+	ID                           string         `arg:"" name:"id" help:"Client id."`
+	AddRedirectURI               []string       `name:"add-redirect-uri" sep:"none" placeholder:"URI" help:"Add a redirect URI."`
+	RemoveRedirectURI            []string       `name:"remove-redirect-uri" sep:"none" placeholder:"URI" help:"Remove a redirect URI."`
+	AddPostLogoutRedirectURI     []string       `name:"add-post-logout-redirect-uri" sep:"none" placeholder:"URI" help:"Add an address to return to after sign-out."`
+	RemovePostLogoutRedirectURIs []string       `name:"remove-post-logout-redirect-uri" sep:"none" placeholder:"URI" help:"Remove one."`
+	Disable                      bool           `name:"disable" xor:"state" help:"Refuse the client, and end all it holds."`
+	Enable                       bool           `name:"enable" xor:"state" help:"Accept a disabled client again."`
+	RotateSecret                 bool           `name:"rotate-secret" help:"Make a new secret, shown this once."`
+	Overlap                      *time.Duration `name:"overlap" placeholder:"TIME" help:"With --rotate-secret: how long the old secret counts yet, 168h if missing, 720h at most; 0s ends it at once."`
 	clientFlags
 }
 
+// Help tells what no single flag can.
+func (*clientUpdate) Help() string {
+	return `A flag that is not given changes nothing. An empty value clears: --allowed-origin "" or --policy-uri "".`
+}
+
 func (f *clientUpdate) Run(c *console, cmd *clientCommand) error {
-	change, err := f.changes(c)
+	changes, err := f.changes(c)
 	if err != nil {
 		return err
 	}
+	if f.Overlap != nil && !f.RotateSecret {
+		return idp.ConfigError("--overlap says how long an old secret counts. Add --rotate-secret to make a new one.")
+	}
 	return with(c, cmd.Connection, false, func(db *opened) error {
-		updated, secret, err := db.admin.UpdateClient(c.ctx, f.ID, func(cl *storage.Client) {
+		change := func(cl *storage.Client) {
 			if f.Name != nil {
 				cl.Name = *f.Name
 			}
 			if f.URL != nil {
 				cl.URI = *f.URL
 			}
-			change(&cl.ClientMetadata)
+			changes(&cl.ClientMetadata)
 			cl.RedirectURIs = edited(cl.RedirectURIs, f.AddRedirectURI, f.RemoveRedirectURI)
 			cl.PostLogoutRedirectURIs = edited(cl.PostLogoutRedirectURIs, f.AddPostLogoutRedirectURI, f.RemovePostLogoutRedirectURIs)
 			now := time.Now().UTC().Truncate(time.Microsecond)
@@ -156,12 +176,37 @@ func (f *clientUpdate) Run(c *console, cmd *clientCommand) error {
 			case f.Enable:
 				cl.DisabledAt = nil
 			}
-		})
+		}
+		if f.RotateSecret {
+			return rotateSecret(c, db, f.ID, f.Overlap, change)
+		}
+		updated, secret, err := db.admin.UpdateClient(c.ctx, f.ID, change)
 		if err != nil {
 			return err
 		}
 		return showClient(c, updated, secret, db.Issuer)
 	})
+}
+
+type clientRotateSecret struct {
+	ID      string         `arg:"" name:"id" help:"Client id."`
+	Overlap *time.Duration `name:"overlap" placeholder:"TIME" help:"How long the old secret counts yet, 168h if missing, 720h at most; 0s ends it at once."`
+}
+
+func (f *clientRotateSecret) Run(c *console, cmd *clientCommand) error {
+	return with(c, cmd.Connection, false, func(db *opened) error { return rotateSecret(c, db, f.ID, f.Overlap, nil) })
+}
+
+func rotateSecret(c *console, db *opened, id string, overlap *time.Duration, change func(*storage.Client)) error {
+	if overlap == nil {
+		week := admin.DefaultSecretOverlap
+		overlap = &week
+	}
+	updated, secret, err := db.admin.RotateSecret(c.ctx, id, *overlap, change)
+	if err != nil {
+		return err
+	}
+	return showClient(c, updated, secret, db.Issuer)
 }
 
 // edited gives a new list: nobody else's is changed.
@@ -200,6 +245,15 @@ func describeClient(w io.Writer, c storage.Client, secret string) {
 	if secret != "" {
 		row("Client secret", secret+"  (shown this once)")
 	}
+	if live := admin.LiveSecrets(&c, time.Now()); secret == "" || len(live) > 1 {
+		for _, s := range live {
+			ends := ""
+			if s.ExpiresAt != nil {
+				ends = ", counts until " + s.ExpiresAt.Format(time.RFC3339)
+			}
+			row("Secret", "made "+s.CreatedAt.Format(time.RFC3339)+ends)
+		}
+	}
 	row("Name", c.Name)
 	row("Type", c.Type)
 	if c.DisabledAt != nil {
@@ -227,7 +281,6 @@ func describeClient(w io.Writer, c storage.Client, secret string) {
 		{c.SkipConsent, "people are not asked for consent"},
 		{c.KeepRefreshToken, "refresh tokens are not rotated"},
 		{c.SessionRefresh, "gets refresh tokens that end with the session"},
-		{c.RequireAuthTime, "ID tokens carry auth_time"},
 	} {
 		if f.on {
 			row("Setting", f.text)

@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,26 +13,26 @@ import (
 	"idp/storage"
 )
 
-// clientFlags is what an operator may say of a client. A flag that is not given changes nothing.
+// clientFlags is what an operator may say of a client. A flag that is not given changes nothing; an
+// empty value clears.
 type clientFlags struct {
 	Name                  *string        `name:"name" placeholder:"NAME" help:"Name that people see when they sign in."`
 	URL                   *string        `name:"url" placeholder:"URL" help:"Where the app is. At creation also gives the redirect URI URL/callback."`
-	LogoURI               *string        `name:"logo-uri" placeholder:"URL" help:"Logo."`
 	PolicyURI             *string        `name:"policy-uri" placeholder:"URL" help:"Privacy policy."`
 	TosURI                *string        `name:"tos-uri" placeholder:"URL" help:"Terms of service."`
 	RedirectURI           []string       `name:"redirect-uri" sep:"none" placeholder:"URI" help:"Where the app takes the answer; repeat for several. Replaces all."`
-	PostLogoutRedirectURI []string       `name:"post-logout-redirect-uri" sep:"none" placeholder:"URI" help:"Where the app is after sign-out; repeat for several. Replaces all."`
+	PostLogoutRedirectURI []string       `name:"post-logout-redirect-uri" sep:"none" placeholder:"URI" help:"Where the app is after sign-out; repeat for several. Replaces all; \"\" clears."`
 	Scope                 *string        `name:"scope" placeholder:"SCOPES" help:"Scopes the app may ask for, separated by spaces."`
 	GrantType             []string       `name:"grant-type" placeholder:"GRANT" help:"Grants the app may use: authorization_code, refresh_token, client_credentials. Replaces all."`
 	AuthMethod            *string        `name:"auth-method" placeholder:"METHOD" help:"client_secret_basic, client_secret_post, private_key_jwt or none."`
 	AuthSigningAlg        *string        `name:"auth-signing-alg" placeholder:"ALG" help:"Only algorithm accepted of its assertions."`
-	JWKS                  *string        `name:"jwks" placeholder:"FILE" help:"Its public keys as a JWK set; - reads standard input."`
+	JWKS                  *string        `name:"jwks" placeholder:"FILE" help:"Its public keys as a JWK set; - reads standard input; \"\" clears."`
 	IDTokenAlg            *string        `name:"id-token-alg" placeholder:"ALG" help:"RS256, ES256, PS256 or EdDSA."`
 	AccessTokenFormat     *string        `name:"access-token-format" placeholder:"FORMAT" help:"opaque or jwt."`
-	Resource              []string       `name:"resource" sep:"none" placeholder:"URI" help:"Resource it may ask tokens for; repeat for several. Replaces all."`
-	Audience              []string       `name:"audience" sep:"none" placeholder:"URI" help:"Resource that it is, when it introspects tokens; repeat for several. Replaces all."`
-	AllowedOrigin         []string       `name:"allowed-origin" sep:"none" placeholder:"ORIGIN" help:"Origin whose scripts may call as this client, instead of those of its redirect URIs. Replaces all."`
-	DefaultMaxAge         *time.Duration `name:"default-max-age" placeholder:"TIME" help:"Ask people again when their sign-in is older."`
+	Resource              []string       `name:"resource" sep:"none" placeholder:"URI" help:"Resource it may ask tokens for; repeat for several. Replaces all; \"\" clears."`
+	Audience              []string       `name:"audience" sep:"none" placeholder:"URI" help:"Resource that it is, when it introspects tokens; repeat for several. Replaces all; \"\" clears."`
+	AllowedOrigin         []string       `name:"allowed-origin" sep:"none" placeholder:"ORIGIN" help:"Origin whose scripts may call as this client, instead of those of its redirect URIs. Replaces all; \"\" clears."`
+	DefaultMaxAge         *optionalTime  `name:"default-max-age" placeholder:"TIME" help:"Ask people again when their sign-in is older; \"\" clears."`
 	CodeLife              *time.Duration `name:"code-life" placeholder:"TIME" help:"Lifetime of codes; 0s is the default (1m)."`
 	AccessTokenLife       *time.Duration `name:"access-token-life" placeholder:"TIME" help:"Lifetime of access tokens; 0s is the default (10m)."`
 	IDTokenLife           *time.Duration `name:"id-token-life" placeholder:"TIME" help:"Lifetime of ID tokens; 0s is the default (10m)."`
@@ -40,7 +42,6 @@ type clientFlags struct {
 	SkipConsent             *bool `name:"skip-consent" negatable:"" help:"Do not ask people for consent: for apps of your own."`
 	SessionRefresh          *bool `name:"session-refresh" negatable:"" help:"Refresh tokens without offline_access, which end with the session."`
 	KeepRefreshToken        *bool `name:"keep-refresh-token" negatable:"" help:"Do not rotate refresh tokens (confidential clients only)."`
-	RequireAuthTime         *bool `name:"require-auth-time" negatable:"" help:"Put auth_time into all ID tokens."`
 	IDTokenClaims           *bool `name:"id-token-claims" negatable:"" help:"Put profile claims into ID tokens, for apps that do not ask userinfo."`
 	IntrospectAll           *bool `name:"introspect-all" negatable:"" help:"May introspect the access tokens of all clients."`
 	PKCEOptional            *bool `name:"pkce-optional" negatable:"" help:"Weakness: accept requests without PKCE (confidential clients only)."`
@@ -50,21 +51,21 @@ type clientFlags struct {
 // changes reads the files that flags name and gives what the flags do to a client.
 func (f *clientFlags) changes(c *console) (func(*storage.ClientMetadata), error) {
 	var jwks []byte
-	if f.JWKS != nil {
+	if value(f.JWKS) != "" {
 		var err error
 		if jwks, err = readFile(c, *f.JWKS); err != nil {
 			return nil, idp.ConfigError(fmt.Sprintf("The JWK set cannot be read: %v.", err))
 		}
 	}
 	return func(m *storage.ClientMetadata) {
-		if jwks != nil {
+		if f.JWKS != nil {
 			m.JWKS = jwks
 		}
 		for _, s := range []struct {
 			to   *string
 			from *string
 		}{
-			{&m.LogoURI, f.LogoURI}, {&m.PolicyURI, f.PolicyURI}, {&m.TosURI, f.TosURI}, {&m.AuthMethod, f.AuthMethod},
+			{&m.PolicyURI, f.PolicyURI}, {&m.TosURI, f.TosURI}, {&m.AuthMethod, f.AuthMethod},
 			{&m.AuthSigningAlg, f.AuthSigningAlg}, {&m.IDTokenAlg, f.IDTokenAlg}, {&m.AccessTokenFormat, f.AccessTokenFormat},
 		} {
 			if s.from != nil {
@@ -82,7 +83,7 @@ func (f *clientFlags) changes(c *console) (func(*storage.ClientMetadata), error)
 			{&m.Resources, f.Resource}, {&m.Audience, f.Audience}, {&m.AllowedOrigins, f.AllowedOrigin},
 		} {
 			if s.from != nil {
-				*s.to = s.from
+				*s.to = slices.DeleteFunc(slices.Clone(s.from), func(s string) bool { return s == "" })
 			}
 		}
 		for _, s := range []struct {
@@ -90,7 +91,7 @@ func (f *clientFlags) changes(c *console) (func(*storage.ClientMetadata), error)
 			from *bool
 		}{
 			{&m.SkipConsent, f.SkipConsent}, {&m.SessionRefresh, f.SessionRefresh}, {&m.KeepRefreshToken, f.KeepRefreshToken},
-			{&m.RequireAuthTime, f.RequireAuthTime}, {&m.IDTokenClaims, f.IDTokenClaims}, {&m.IntrospectAll, f.IntrospectAll},
+			{&m.IDTokenClaims, f.IDTokenClaims}, {&m.IntrospectAll, f.IntrospectAll},
 			{&m.PKCEOptional, f.PKCEOptional}, {&m.LegacyAssertionAudience, f.LegacyAssertionAudience},
 		} {
 			if s.from != nil {
@@ -109,10 +110,30 @@ func (f *clientFlags) changes(c *console) (func(*storage.ClientMetadata), error)
 			}
 		}
 		if f.DefaultMaxAge != nil {
-			seconds := int(f.DefaultMaxAge.Seconds())
-			m.DefaultMaxAge = &seconds
+			m.DefaultMaxAge = nil
+			if d := f.DefaultMaxAge.d; d != nil {
+				seconds := int(math.Floor(d.Seconds()))
+				m.DefaultMaxAge = &seconds
+			}
 		}
 	}, nil
+}
+
+// optionalTime is a duration, or nothing.
+type optionalTime struct{ d *time.Duration }
+
+// UnmarshalText reads the value of a flag.
+func (o *optionalTime) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		o.d = nil
+		return nil
+	}
+	d, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is no time such as 90s, 15m or 12h", text)
+	}
+	o.d = &d
+	return nil
 }
 
 const maxFile = 1 << 20

@@ -8,11 +8,13 @@ import (
 
 	"idp"
 	"idp/oauth"
+	"idp/storage"
 )
 
 type keysCommand struct {
 	idp.Connection
 	List   keysList   `cmd:"" help:"List the keys."`
+	Revoke keysRevoke `cmd:"" help:"Take a key that somebody else knows out of use at once, and erase it."`
 	Rotate keysRotate `cmd:"" help:"Replace signing keys by their next ones, as soon as those have been published long enough."`
 }
 
@@ -79,4 +81,40 @@ func (f *keysRotate) Run(c *console, cmd *keysCommand) error {
 			}
 		})
 	})
+}
+
+type keysRevoke struct {
+	KID string `arg:"" name:"kid" help:"Key id, as idp keys list shows it; write -- before one that begins with a hyphen."`
+}
+
+func (f *keysRevoke) Run(c *console, cmd *keysCommand) error {
+	return with(c, cmd.Connection, true, func(db *opened) error {
+		r, err := oauth.RevokeKey(c.ctx, db.DB, f.KID, time.Now().UTC().Truncate(time.Microsecond))
+		if err != nil {
+			return err
+		}
+		return c.print(r, func(w io.Writer) {
+			fmt.Fprintf(w, "Revoked %s (%s, %s) and erased its private half. Running servers follow within 30 seconds.\n", r.KID, r.Alg, r.State)
+			if r.Successor != "" {
+				fmt.Fprintf(w, "%s took its place.\n", r.Successor)
+			}
+			fmt.Fprint(w, whatBreaks(r))
+		})
+	})
+}
+
+// whatBreaks says what a revocation costs.
+func whatBreaks(r oauth.Revocation) string {
+	switch {
+	case r.State == storage.KeyNext:
+		return "Nothing was made with it yet, so nothing breaks.\n"
+	case r.Use == "token":
+		return "What breaks: all codes, refresh tokens and opaque access tokens derived with it. Apps must send people to sign in again.\n"
+	}
+	text := "What breaks: ID tokens and JWT access tokens signed with it fail, and apps that need an ID token at sign-out show the question first.\n" +
+		"Refresh tokens and sessions go on. Apps and APIs that cached the old keys may accept the revoked one until they fetch the keys again: after 15 minutes, if they follow the answer's Cache-Control.\n"
+	if r.Successor != "" {
+		text += "Apps that cached the keys before the new one was published refuse its tokens until they fetch the keys again; most do so at the first unknown key id.\n"
+	}
+	return text
 }

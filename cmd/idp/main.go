@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -41,7 +42,7 @@ const (
 
 // commands is the command line.
 type commands struct {
-	JSON bool `name:"json" help:"Print JSON. Its names stay as they are."`
+	JSON bool `name:"json" help:"Print JSON, errors included. Its names stay as they are."`
 
 	Dev         devCommand         `cmd:"" help:"Run everything on this machine, to try it out: provider, database, demo app, demo accounts."`
 	Serve       serveCommand       `cmd:"" help:"Run the provider."`
@@ -49,6 +50,7 @@ type commands struct {
 	Client      clientCommand      `cmd:"" help:"Look after clients: the apps that people log in to."`
 	User        userCommand        `cmd:"" help:"Look after people."`
 	Keys        keysCommand        `cmd:"" help:"Look after the keys that sign tokens."`
+	Events      eventsCommand      `cmd:"" help:"Show what happened, newest first."`
 	Config      configCommand      `cmd:"" help:"Explain the configuration."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running provider on this machine whether it is ready; for images without a shell."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
@@ -62,8 +64,12 @@ type console struct {
 	json     bool
 }
 
-// note writes a line beside the result.
-func (c *console) note(format string, args ...any) { fmt.Fprintf(c.err, format+"\n", args...) }
+// note writes a line beside the result, for people only.
+func (c *console) note(format string, args ...any) {
+	if !c.json {
+		fmt.Fprintf(c.err, format+"\n", args...)
+	}
+}
 
 // print writes the result: v as JSON if that was asked for, else what text writes.
 func (c *console) print(v any, text func(w io.Writer)) error {
@@ -104,15 +110,24 @@ func run(ctx context.Context, args []string, in io.Reader, out, stderr io.Writer
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(stderr, "idp: %v. For help: idp %s\n", err, helpFor(err))
+		tell(stderr, wantsJSON(args), strings.TrimSuffix(err.Error(), ".")+".", "For help: idp "+helpFor(err))
 		return exitUsage
 	}
 	err = parsed.Run(&console{ctx, in, out, stderr, c.JSON})
 	if err == nil {
 		return exitOK
 	}
-	tell(stderr, parsed.Command(), err)
+	message, hint := explain(parsed.Command(), err)
+	tell(stderr, c.JSON, message, hint)
 	return exitCode(err)
+}
+
+// wantsJSON looks for --json in a command line that could not be read.
+func wantsJSON(args []string) bool {
+	if i := slices.Index(args, "--"); i >= 0 {
+		args = args[:i]
+	}
+	return slices.Contains(args, "--json")
 }
 
 // helpFor is the command line that explains the command that err is about.
@@ -123,20 +138,40 @@ func helpFor(err error) string {
 	return "--help"
 }
 
-// tell writes what went wrong and what to do next.
-func tell(w io.Writer, command string, err error) {
-	message := err.Error()
+// explain says what went wrong, and what to do next if there is more to say of it.
+func explain(command string, err error) (message, hint string) {
+	noun, _, _ := strings.Cut(command, " ")
+	if noun == "events" {
+		noun = "user" // the only thing that events are not found of
+	}
+	if exitCode(err) == exitNotFound {
+		hint = "To see what there is: idp " + noun + " list"
+	}
 	if e, ok := errors.AsType[*web.Error](err); ok {
-		message = e.Message
-	} else if unreachable(err) {
-		message = fmt.Sprintf("The database cannot be reached: %v.\nStart it, or correct IDP_DATABASE_URL.", err)
+		return e.Message, hint
+	}
+	if unreachable(err) {
+		return fmt.Sprintf("The database cannot be reached: %v.", err), "Start it, or correct IDP_DATABASE_URL."
+	}
+	return err.Error(), hint
+}
+
+// tell writes what explain says.
+func tell(w io.Writer, asJSON bool, message, hint string) {
+	if asJSON {
+		encoder := json.NewEncoder(w)
+		encoder.SetEscapeHTML(false)
+		encoder.Encode(struct {
+			Error string `json:"error"`
+			Hint  string `json:"hint,omitempty"`
+		}{message, hint})
+		return
 	}
 	for line := range strings.Lines(message) {
 		fmt.Fprintln(w, "idp: "+strings.TrimRight(line, "\n"))
 	}
-	noun, _, _ := strings.Cut(command, " ")
-	if exitCode(err) == exitNotFound {
-		fmt.Fprintf(w, "To see what there is: idp %s list\n", noun)
+	if hint != "" {
+		fmt.Fprintln(w, hint)
 	}
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +19,10 @@ type userCommand struct {
 	Create      userCreate      `cmd:"" help:"Make an account."`
 	List        userList        `cmd:"" help:"List all accounts."`
 	Show        userShow        `cmd:"" help:"Show one account."`
+	Update      userUpdate      `cmd:"" help:"Change an account: names, e-mail address, profile."`
+	Sessions    userSessions    `cmd:"" help:"List where a person is signed in."`
+	Grants      userGrants      `cmd:"" help:"List what apps hold of a person."`
+	Revoke      userRevoke      `cmd:"" help:"End all sessions of a person and all that apps hold of them. The account stays active."`
 	SetPassword userSetPassword `cmd:"" help:"Replace a password and end the person's sessions."`
 	Suspend     userSuspend     `cmd:"" help:"Switch an account off: its sessions and all that apps hold of it end at once."`
 	Activate    userActivate    `cmd:"" help:"Switch a suspended account on again."`
@@ -62,32 +65,23 @@ type userCreate struct {
 	Username      string `name:"username" required:"" placeholder:"NAME" help:"What the person signs in with."`
 	Email         string `name:"email" placeholder:"ADDRESS" help:"E-mail address; people can sign in with it too."`
 	EmailVerified bool   `name:"email-verified" help:"The address is known to be the person's."`
-	Name          string `name:"name" placeholder:"NAME" help:"Full name."`
-	Profile       string `name:"profile" placeholder:"FILE" help:"Standard claims as a JSON object; - reads standard input."`
 	NoPassword    bool   `name:"no-password" help:"Make an account that nobody can sign in to yet."`
+	profileFlags
 	passwordFlags
 }
 
 func (f *userCreate) Run(c *console, cmd *userCommand) error {
 	in := admin.UserInput{Username: f.Username, Email: f.Email, EmailVerified: f.EmailVerified}
-	if f.Profile != "" {
-		if f.Profile == "-" && f.PasswordStdin {
-			return idp.ConfigError("Both the profile and the password are to be read from standard input. Put the profile into a file.")
-		}
-		text, err := readFile(c, f.Profile)
-		if err == nil {
-			err = json.Unmarshal(text, &in.Profile)
-		}
-		if err != nil {
-			return idp.ConfigError(fmt.Sprintf("The profile cannot be read: %v. It is a JSON object of OpenID Connect claims, such as {\"given_name\": \"Ada\"}.", err))
-		}
+	if f.Profile == "-" && f.PasswordStdin {
+		return idp.ConfigError("Both the profile and the password are to be read from standard input. Put the profile into a file.")
 	}
-	if f.Name != "" {
-		in.Profile.Name = f.Name
+	change, err := f.changes(c)
+	if err != nil {
+		return err
 	}
+	change(&in.Profile)
 	made := false
 	if !f.NoPassword {
-		var err error
 		if in.Password, made, err = f.password(c); err != nil {
 			return err
 		}
@@ -123,9 +117,12 @@ func printUser(c *console, u storage.User, password string, made bool, ended *st
 			email += " (verified)"
 		}
 		row("E-mail", email)
-		row("Name", u.Profile.Name)
+		for _, claim := range profileClaims(&u.Profile) {
+			row(claim.label, *claim.value)
+		}
 		row("State", u.State)
 		row("Created", u.CreatedAt.Format(time.RFC3339))
+		row("Changed", u.UpdatedAt.Format(time.RFC3339))
 		if ended != nil {
 			row("Ended", fmt.Sprintf("%d sessions, %d grants", ended.Sessions, ended.Grants))
 		}
@@ -189,10 +186,21 @@ func (f *userSetPassword) Run(c *console, cmd *userCommand) error {
 }
 
 type (
+	userRevoke   struct{ who }
 	userSuspend  struct{ who }
 	userActivate struct{ who }
 	userDelete   struct{ who }
 )
+
+func (f *userRevoke) Run(c *console, cmd *userCommand) error {
+	return with(c, cmd.Connection, false, func(db *opened) error {
+		u, ended, err := db.admin.RevokeUser(c.ctx, f.User)
+		if err != nil {
+			return err
+		}
+		return printUser(c, u, "", false, &ended)
+	})
+}
 
 func (f *userSuspend) Run(c *console, cmd *userCommand) error {
 	return with(c, cmd.Connection, false, func(db *opened) error {
