@@ -63,7 +63,7 @@ func printWorld(out io.Writer, w idp.DevWorld, colour bool) {
 	}
 	fmt.Fprintf(out, "  %s   %s   %s\n", strong("Open this first"), link(w.DemoURL), quiet("demo shop: press “Log in with "+w.Brand+"”"))
 	fmt.Fprintf(out, "  %s            %s\n", strong("Issuer"), link(w.Issuer))
-	fmt.Fprintf(out, "  %s       %s\n\n", strong("Your account"), link(w.Issuer+"/account"))
+	fmt.Fprintf(out, "  %s      %s\n\n", strong("Your account"), link(w.Issuer+"/account"))
 	fmt.Fprintf(out, "  %s            %s · password for both: %s\n", strong("People"), strings.Join(emails, " · "), strong(w.People[0].Password))
 	fmt.Fprintf(out, "  %s           %s\n", strong("Clients"), strings.Join(clients, "  "))
 	fmt.Fprintf(out, "  %s          %s   %s\n\n", strong("Database"), database, quiet("("+w.Took.Round(100*time.Millisecond).String()+")"))
