@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"net/url"
+	"os"
 	"testing"
 	"time"
 
@@ -15,6 +16,9 @@ func TestCostInStatements(t *testing.T) {
 	w := start(t)
 	ctx := context.Background()
 	if _, err := w.db.Pool().Exec(ctx, `create extension pg_stat_statements`); err != nil {
+		if os.Getenv("CI") == "" {
+			t.Skipf("NOTHING IS COUNTED: pg_stat_statements is not part of this PostgreSQL (%v). Install PostgreSQL with its contrib modules.", err)
+		}
 		t.Fatalf("pg_stat_statements is needed to count: %v", err)
 	}
 	a, ada, b := w.app(t, storage.ClientWeb), w.person(t, "ada"), w.browser(t)

@@ -133,8 +133,10 @@ func start() error {
 	}
 	server.dir = dir
 	server.private, err = embedded.Start(ctx, embedded.Options{
-		DataDir: dir,
-		Preload: []string{"pg_stat_statements"},
+		DataDir:  dir,
+		Log:      os.Stderr,
+		Download: true, // a machine without PostgreSQL runs the tests too
+		Preload:  []string{"pg_stat_statements"},
 		Settings: map[string]string{
 			"fsync":                    "off",
 			"synchronous_commit":       "off",
