@@ -131,3 +131,17 @@ func TestClientAssertions(t *testing.T) { // RFC 7523, RFC 10070; A-046, A-047, 
 	}
 	post(legacyKey.assertion(t, legacy.ID, "", map[string]any{"aud": []string{w.issuer, "https://evil.test"}})).fails(401, "invalid_client")
 }
+
+// publicKey is one more key in a client's set.
+func publicKey(t testing.TB) []byte {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := (jose.JSONWebKey{Key: private.Public(), KeyID: "k2", Algorithm: "ES256", Use: "sig"}).MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}

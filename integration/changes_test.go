@@ -249,3 +249,41 @@ func TestABrokenBodyIsTheClientsMistake(t *testing.T) {
 		}
 	}
 }
+
+func TestASecondSecretRefusesNobody(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	a, ada := w.app(t, storage.ClientWeb), w.person(t, "ada")
+	byKey, key := w.assertionApp(t)
+	_, tokens := a.signIn(w.browser(t), ada)
+	w.post(t, "/token", nil, assertionForm(key.assertion(t, byKey.ID, w.issuer, nil))).ok()
+	second := storage.NewSecret("idp_cs_")
+	w.updateClient(t, a, func(c *storage.Client) {
+		c.Secrets = append(c.Secrets, storage.ClientSecret{Hash: storage.HashSecret(second), CreatedAt: w.now()})
+	})
+	w.updateClient(t, byKey, func(c *storage.Client) {
+		c.JWKS = []byte(strings.Replace(string(c.JWKS), `"keys":[`, `"keys":[`+string(publicKey(t))+`,`, 1))
+	})
+	w.post(t, "/token", nil, assertionForm(key.assertion(t, byKey.ID, w.issuer, nil))).ok()
+	tokens = a.refresh(tokens.refresh()).ok() // the cached client is older than the change
+	a.secret = second
+	tokens = a.refresh(tokens.refresh()).ok()
+	until := w.now().Add(time.Hour)
+	w.updateClient(t, a, func(c *storage.Client) { c.Secrets[1].ExpiresAt = &until })
+	if !a.active(tokens.access()) {
+		t.Error("not active for the client with its second secret")
+	}
+	w.clock.advance(2 * time.Hour)
+	a.refresh(tokens.refresh()).fails(401, "invalid_client")
+}
+
+func TestAForgedConfirmationIsRefusedSignedInOrNot(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	req := w.browser(t).request(t, "POST", "/logout", url.Values{"confirm": {"yes"}})
+	req.Header.Set("Origin", "https://evil.test")
+	req.Header.Set("Sec-Fetch-Site", "cross-site")
+	if p := w.browser(t).follow(req); p.status != 403 {
+		t.Errorf("a cross-site confirmation without cookies: %d at %s, want 403", p.status, p.url.Path)
+	}
+}

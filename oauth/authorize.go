@@ -264,6 +264,7 @@ func checkScope(a *authorization) error {
 }
 
 func checkResource(a *authorization) error {
+	a.resources = nil // a request may be judged twice
 	for _, asked := range a.params["resource"] {
 		i := slices.IndexFunc(a.client.Resources, func(r string) bool { return sameResource(asked, r) })
 		if !isResource(asked) || i < 0 {
@@ -310,8 +311,12 @@ func (o *OAuth) decide(w http.ResponseWriter, r *http.Request, a *authorization,
 	}
 	// The kept request was spent by another tab, or the session ended since it was read.
 	if a.keptID != "" {
-		if _, err := o.DB.Request(r.Context(), a.keptID); err != nil {
+		_, err := o.DB.Request(r.Context(), a.keptID)
+		if errors.Is(err, storage.ErrNotFound) {
 			return login.Gone(a.client)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return web.See(w, r, "/authorize?"+a.again().Encode())

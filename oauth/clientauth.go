@@ -109,7 +109,7 @@ func (o *OAuth) authenticate(w http.ResponseWriter, r *http.Request, form url.Va
 		return nil, &web.Error{Status: http.StatusTooManyRequests, Code: "temporarily_unavailable", RetryAfter: wait,
 			Message: "Too many failed attempts to authenticate this client from this address. Wait, then try again with the right credentials."}
 	}
-	problem := o.prove(ctx, client, cred)
+	problem := o.prove(ctx, client, cred, true)
 	if problem != nil && !storage.Unavailable(problem) {
 		// The cached client may be older than its newest secret or key.
 		fresh, err := o.DB.Client(ctx, cred.clientID)
@@ -117,7 +117,7 @@ func (o *OAuth) authenticate(w http.ResponseWriter, r *http.Request, form url.Va
 			return nil, err
 		}
 		if err == nil && fresh.Version != client.Version {
-			client, problem = fresh, o.prove(ctx, fresh, cred)
+			client, problem = fresh, o.prove(ctx, fresh, cred, true)
 		}
 	}
 	if storage.Unavailable(problem) {
@@ -130,8 +130,29 @@ func (o *OAuth) authenticate(w http.ResponseWriter, r *http.Request, form url.Va
 	return client, nil
 }
 
-// prove checks the credentials against one version of the client.
-func (o *OAuth) prove(ctx context.Context, c *storage.Client, cred credentials) error {
+// refreshClient reads a client anew, after it has changed since it authenticated in this request. The
+// same credentials must hold for it as it is now; an assertion is not spent a second time.
+func (o *OAuth) refreshClient(w http.ResponseWriter, r *http.Request, form url.Values, old *storage.Client) (*storage.Client, error) {
+	fresh, err := o.DB.Client(r.Context(), old.ID)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return nil, err
+	}
+	cred, problem := readCredentials(r, form)
+	if problem == nil {
+		problem = err
+	}
+	if problem == nil {
+		problem = o.prove(r.Context(), fresh, cred, false)
+	}
+	if problem != nil {
+		o.DB.ForgetClient(old.ID)
+		return nil, invalidClient(w, cred, problem)
+	}
+	return fresh, nil
+}
+
+// prove checks the credentials against one version of the client, and spends an assertion.
+func (o *OAuth) prove(ctx context.Context, c *storage.Client, cred credentials, spend bool) error {
 	if c.DisabledAt != nil {
 		return errors.New("the client is disabled")
 	}
@@ -142,7 +163,11 @@ func (o *OAuth) prove(ctx context.Context, c *storage.Client, cred credentials) 
 	case "none":
 		return nil
 	case "private_key_jwt":
-		return o.proveAssertion(ctx, c, cred.secret)
+		claims, err := o.readAssertion(c, cred.secret)
+		if err != nil || !spend {
+			return err
+		}
+		return o.spendAssertion(ctx, c, claims)
 	}
 	if !c.SecretIs(cred.secret, o.Now()) {
 		return errors.New("the secret is wrong")
@@ -193,10 +218,12 @@ const (
 	assertionSkew = 60 * time.Second
 )
 
-func (o *OAuth) proveAssertion(ctx context.Context, c *storage.Client, assertion string) error {
+// readAssertion verifies an assertion of the client and gives its claims.
+func (o *OAuth) readAssertion(c *storage.Client, assertion string) (assertionClaims, error) {
+	var claims assertionClaims
 	keys, err := clientKeys(c)
 	if err != nil {
-		return err
+		return claims, err
 	}
 	algs := []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.PS256, jose.EdDSA}
 	if c.AuthSigningAlg != "" {
@@ -204,32 +231,30 @@ func (o *OAuth) proveAssertion(ctx context.Context, c *storage.Client, assertion
 	}
 	jws, err := jose.ParseSignedCompact(assertion, algs)
 	if err != nil {
-		return fmt.Errorf("read assertion: %w", err)
+		return claims, fmt.Errorf("read assertion: %w", err)
 	}
 	h := jws.Signatures[0].Protected
 	if typ, _ := h.ExtraHeaders[jose.HeaderType].(string); typ != "" && !slices.Contains([]string{"jwt", "client-authentication+jwt"}, strings.TrimPrefix(strings.ToLower(typ), "application/")) {
-		return fmt.Errorf("the assertion has the type %q", typ)
+		return claims, fmt.Errorf("the assertion has the type %q", typ)
 	}
 	payload, err := verifyWith(jws, keys, h)
 	if err != nil {
-		return err
+		return claims, err
 	}
-	var claims assertionClaims
 	if err := json.Unmarshal(payload, &claims); err != nil {
-		return fmt.Errorf("read assertion claims: %w", err)
+		return claims, fmt.Errorf("read assertion claims: %w", err)
 	}
-	if err := o.checkAssertion(c, claims); err != nil {
-		return err
-	}
+	return claims, o.checkAssertion(c, claims)
+}
+
+// spendAssertion makes sure that an assertion is accepted once (RFC 7523, 3: jti).
+func (o *OAuth) spendAssertion(ctx context.Context, c *storage.Client, claims assertionClaims) error {
 	expires := time.Unix(int64(*claims.Expires), 0).Add(assertionSkew)
 	first, err := o.DB.SpendAssertion(ctx, c.ID, claims.ID, expires)
-	if err != nil {
-		return err
+	if err == nil && !first {
+		err = errors.New("the assertion was used before")
 	}
-	if !first {
-		return errors.New("the assertion was used before")
-	}
-	return nil
+	return err
 }
 
 func verifyWith(jws *jose.JSONWebSignature, keys []jose.JSONWebKey, h jose.Header) ([]byte, error) {

@@ -47,7 +47,7 @@ func (o *OAuth) Introspect(w http.ResponseWriter, r *http.Request) error {
 	}
 	answer, err := o.introspect(r.Context(), client, form.Get("token"))
 	if errors.Is(err, errStale) {
-		if client, err = o.refreshClient(r.Context(), client); err == nil {
+		if client, err = o.refreshClient(w, r, form, client); err == nil {
 			answer, err = o.introspect(r.Context(), client, form.Get("token"))
 		}
 	}

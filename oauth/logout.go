@@ -53,6 +53,11 @@ func (o *OAuth) Logout(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodPost && !confirming {
 		return o.again(w, r, "/logout", params) // with the cookies that a cross-site POST lacks
 	}
+	if confirming { // a form of our own page, and of no other site's
+		if err := o.Site.Browser(func(http.ResponseWriter, *http.Request) error { return nil })(w, r); err != nil {
+			return err
+		}
+	}
 	s, err := o.readSignOut(r, params)
 	if err != nil {
 		return err
@@ -64,14 +69,7 @@ func (o *OAuth) Logout(w http.ResponseWriter, r *http.Request) error {
 	if session == nil {
 		return o.signedOut(w, r, s)
 	}
-	confirmed := false
-	if confirming {
-		// A form of our own: it must have come from our own page.
-		if err := o.Site.Browser(func(http.ResponseWriter, *http.Request) error { return nil })(w, r); err != nil {
-			return err
-		}
-		confirmed = o.Login.Browser(r) != nil
-	}
+	confirmed := confirming && o.Login.Browser(r) != nil
 	if !confirmed && !(s.hinted && s.subject == user.ID && s.sid == sessionID(session.ID, s.client.ID)) {
 		return o.askSignOut(w, r, s, user)
 	}

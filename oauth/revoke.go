@@ -26,7 +26,7 @@ func (o *OAuth) Revoke(w http.ResponseWriter, r *http.Request) error {
 	}
 	err = o.revoke(r.Context(), client, form.Get("token"))
 	if errors.Is(err, errStale) {
-		if client, err = o.refreshClient(r.Context(), client); err == nil {
+		if client, err = o.refreshClient(w, r, form, client); err == nil {
 			err = o.revoke(r.Context(), client, form.Get("token"))
 		}
 	}

@@ -1,7 +1,6 @@
 package oauth
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -46,7 +45,7 @@ func (o *OAuth) Token(w http.ResponseWriter, r *http.Request) error {
 		case try == 2:
 			return o.protocolError(err)
 		case errors.Is(err, errStale):
-			if client, err = o.refreshClient(r.Context(), client); err != nil {
+			if client, err = o.refreshClient(w, r, form, client); err != nil {
 				return err
 			}
 		case errors.Is(err, storage.ErrConflict):
@@ -54,7 +53,7 @@ func (o *OAuth) Token(w http.ResponseWriter, r *http.Request) error {
 			// race, a revocation - the row tells now.
 		case try == 0 && refused(err):
 			// What the cached client may not, the client may have been allowed since.
-			fresh, problem := o.refreshClient(r.Context(), client)
+			fresh, problem := o.refreshClient(w, r, form, client)
 			if problem != nil {
 				return problem
 			}
@@ -72,21 +71,6 @@ func (o *OAuth) Token(w http.ResponseWriter, r *http.Request) error {
 func refused(err error) bool {
 	e, ok := errors.AsType[*web.Error](err)
 	return ok && slices.Contains([]string{"unauthorized_client", "invalid_scope", "invalid_target"}, e.Code)
-}
-
-// refreshClient reads a client anew. One that was disabled meanwhile, or whose credentials were
-// replaced, has to authenticate again.
-func (o *OAuth) refreshClient(ctx context.Context, old *storage.Client) (*storage.Client, error) {
-	fresh, err := o.DB.Client(ctx, old.ID)
-	if errors.Is(err, storage.ErrNotFound) || err == nil && (fresh.DisabledAt != nil || fresh.AuthMethod != old.AuthMethod || !sameSecrets(fresh, old)) {
-		o.DB.ForgetClient(old.ID)
-		return nil, refuse(http.StatusUnauthorized, "invalid_client", "The client was changed or disabled.", nil)
-	}
-	return fresh, err
-}
-
-func sameSecrets(a, b *storage.Client) bool {
-	return string(a.JWKS) == string(b.JWKS) && slices.EqualFunc(a.Secrets, b.Secrets, func(x, y storage.ClientSecret) bool { return string(x.Hash) == string(y.Hash) })
 }
 
 // tokenAnswer is RFC 6749, 5.1 with OpenID Connect's ID token.
