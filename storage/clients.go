@@ -61,6 +61,43 @@ type ClientMetadata struct {
 	SessionRefresh          bool            `json:"session_refresh,omitempty"`           // a refresh token without offline_access, ending with the session
 	IntrospectAll           bool            `json:"introspect_all,omitempty"`            // may introspect every client's access tokens
 	Lifetimes               Lifetimes       `json:"lifetimes,omitzero"`
+
+	SubjectType string `json:"subject_type,omitempty"`          // public (or "") or pairwise
+	SectorURI   string `json:"sector_identifier_uri,omitempty"` // lists all redirect URIs of a pairwise sector
+	Sector      string `json:"sector_identifier,omitempty"`     // host that pairwise subjects are made for; settled once
+
+	RequirePushed        bool     `json:"require_pushed_authorization_requests,omitempty"`
+	RequireSignedRequest bool     `json:"require_signed_request_object,omitempty"`
+	RequestObjectAlg     string   `json:"request_object_signing_alg,omitempty"`        // only one accepted; "" accepts all that we know
+	UserInfoAlg          string   `json:"userinfo_signed_response_alg,omitempty"`      // userinfo is a JWT then
+	IntrospectionAlg     string   `json:"introspection_signed_response_alg,omitempty"` // of RFC 9701 answers; "" means RS256
+	DefaultACR           []string `json:"default_acr_values,omitempty"`                // when a request names none
+	InitiateLoginURI     string   `json:"initiate_login_uri,omitempty"`                // OpenID Connect Core, 4: where a sign-in can begin with us
+
+	BackchannelLogoutURI      string `json:"backchannel_logout_uri,omitempty"`
+	BackchannelLogoutSession  bool   `json:"backchannel_logout_session_required,omitempty"`
+	FrontchannelLogoutURI     string `json:"frontchannel_logout_uri,omitempty"`
+	FrontchannelLogoutSession bool   `json:"frontchannel_logout_session_required,omitempty"`
+
+	AccessGroups []string    `json:"access_groups,omitempty"` // ids of the groups whose members may use it; everybody when empty
+	ClaimRules   []ClaimRule `json:"claim_rules,omitempty"`   // further claims
+}
+
+// ClaimRule puts one claim of the client's choice into tokens. Exactly one of Value, Field and
+// Groups says what it holds.
+type ClaimRule struct {
+	Claim  string          `json:"claim"`
+	Value  json.RawMessage `json:"value,omitempty"`  // fixed
+	Field  string          `json:"field,omitempty"`  // name of a standard claim of the person, such as email
+	Groups *GroupsClaim    `json:"groups,omitempty"` // the person's groups
+	In     []string        `json:"in"`               // id_token, userinfo, access_token
+	Scope  string          `json:"scope,omitempty"`  // only when this scope was granted; "" means always
+}
+
+// GroupsClaim chooses among a person's groups by the beginning of their claim value.
+type GroupsClaim struct {
+	Prefix string `json:"prefix,omitempty"`
+	Strip  bool   `json:"strip,omitempty"` // the prefix is taken off
 }
 
 // Lifetimes are a client's own, in seconds; 0 means the provider's default.

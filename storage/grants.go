@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,6 +27,7 @@ type Grant struct {
 	Subject       string
 	Scopes        []string
 	Resources     []string
+	Claims        json.RawMessage // single claims that were asked for and allowed (OpenID Connect Core, 5.5); nil for none
 	AuthTime      *time.Time
 	ACR           string
 	AMR           []string
@@ -105,14 +107,18 @@ func (db *DB) InsertGrant(ctx context.Context, g *Grant, requestID string, touch
 		  update sessions
 		  set seen_at = $23, idle_expires_at = least($26, expires_at)
 		  where id = $5 and ended_at is null and seen_at < $25
+		), known as (
+		  insert into session_clients (session_id, client_id, subject, first_at)
+		  select $5::uuid, $3, $6, $23 from live
+		  on conflict (session_id, client_id) do nothing
 		)
 		insert into grants (id, kind, client_id, user_id, session_id, subject, scopes, resources, auth_time, acr, amr, nonce,
-		  redirect_uri, code_challenge, seed, offline, state, generation, token_key, code_expires_at, idle_expires_at, expires_at, created_at)
-		select $1, $2, $3, nullif($4, ''), $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23
+		  redirect_uri, code_challenge, seed, offline, state, generation, token_key, code_expires_at, idle_expires_at, expires_at, created_at, claims)
+		select $1, $2, $3, nullif($4, ''), $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $27
 		where ($24 = '' or exists (select 1 from spent)) and ($5::uuid is null or exists (select 1 from live))`,
 		g.ID, g.Kind, g.ClientID, g.UserID, g.SessionID, g.Subject, g.Scopes, noneForNil(g.Resources), g.AuthTime, g.ACR, noneForNil(g.AMR), g.Nonce,
 		g.RedirectURI, g.CodeChallenge, g.Seed, g.Offline, g.State, g.Generation, g.TokenKey, g.CodeExpiresAt, g.IdleExpiresAt, g.ExpiresAt, g.CreatedAt,
-		requestID, touch.Before, touch.IdleExpiresAt)
+		requestID, touch.Before, touch.IdleExpiresAt, g.Claims)
 	if err == nil && n == 0 {
 		return wrap("insert grant", ErrConflict)
 	}
@@ -170,7 +176,7 @@ func (db *DB) GrantFacts(ctx context.Context, id uuid.UUID, number int64, caller
 	var u nullUser
 	var userID *string
 	err := db.scanOne(ctx, "read grant", `
-		select g.id, g.kind, g.client_id, g.user_id, g.session_id, g.subject, g.scopes, g.resources, g.auth_time, g.acr, g.amr, g.nonce,
+		select g.id, g.kind, g.client_id, g.user_id, g.session_id, g.subject, g.scopes, g.resources, g.claims, g.auth_time, g.acr, g.amr, g.nonce,
 		  g.redirect_uri, g.code_challenge, g.seed, g.offline, g.state, g.generation, g.token_key, g.rotated_at, g.code_failures,
 		  g.code_expires_at, g.idle_expires_at, g.expires_at, g.created_at, g.revoked_at, g.revoke_reason,
 		  coalesce(c.version, 0), c.disabled_at is not null, `+userColumns+`,
@@ -183,7 +189,7 @@ func (db *DB) GrantFacts(ctx context.Context, id uuid.UUID, number int64, caller
 		left join revoked_tokens t on t.grant_id = g.id and t.number = $2
 		where g.id = $1`,
 		[]any{id, number, now, caller},
-		append(append([]any{&g.ID, &g.Kind, &g.ClientID, &userID, &g.SessionID, &g.Subject, &g.Scopes, &g.Resources, &g.AuthTime, &g.ACR, &g.AMR, &g.Nonce,
+		append(append([]any{&g.ID, &g.Kind, &g.ClientID, &userID, &g.SessionID, &g.Subject, &g.Scopes, &g.Resources, &g.Claims, &g.AuthTime, &g.ACR, &g.AMR, &g.Nonce,
 			&g.RedirectURI, &g.CodeChallenge, &g.Seed, &g.Offline, &g.State, &g.Generation, &g.TokenKey, &g.RotatedAt, &g.CodeFailures,
 			&g.CodeExpiresAt, &g.IdleExpiresAt, &g.ExpiresAt, &g.CreatedAt, &g.RevokedAt, &g.RevokeReason,
 			&g.ClientVersion, &g.ClientDisabled}, u.fields()...), &g.sessionLive, &g.tokenRevoked, &g.CallerVersion)...)

@@ -39,6 +39,23 @@ type clientFlags struct {
 	RefreshIdle           *time.Duration `name:"refresh-idle" placeholder:"TIME" help:"Refresh tokens end after this time without use; 0s is the default."`
 	RefreshMax            *time.Duration `name:"refresh-max" placeholder:"TIME" help:"Refresh tokens end after this time in any case; 0s is the default."`
 
+	SubjectType           *string  `name:"subject-type" placeholder:"TYPE" help:"public, or pairwise: the app's sector knows people by subjects of its own."`
+	SectorIdentifierURI   *string  `name:"sector-identifier-uri" placeholder:"URL" help:"With pairwise: address of a JSON array with all redirect URIs of the sector; \"\" clears."`
+	RequestObjectAlg      *string  `name:"request-object-alg" placeholder:"ALG" help:"Only algorithm accepted of its request objects; \"\" accepts all."`
+	UserInfoAlg           *string  `name:"userinfo-alg" placeholder:"ALG" help:"Sign userinfo answers with this algorithm; \"\" gives plain JSON."`
+	IntrospectionAlg      *string  `name:"introspection-alg" placeholder:"ALG" help:"Sign introspection answers that are asked for as a JWT with this algorithm (RS256 if missing)."`
+	DefaultACR            *string  `name:"default-acr" placeholder:"LEVELS" help:"Levels of sign-in asked for when a request names none, separated by spaces; \"\" clears."`
+	InitiateLoginURI      *string  `name:"initiate-login-uri" placeholder:"URL" help:"Where a sign-in to the app can be started from the list of apps; \"\" clears."`
+	BackchannelLogoutURI  *string  `name:"backchannel-logout-uri" placeholder:"URL" help:"Where the app is told, server to server, that a session ended; \"\" clears."`
+	FrontchannelLogoutURI *string  `name:"frontchannel-logout-uri" placeholder:"URL" help:"Page of the app that the sign-out page loads; same site as the provider only; \"\" clears."`
+	AccessGroup           []string `name:"access-group" sep:"none" placeholder:"GROUP" help:"Group whose members may use the app; repeat for several. Replaces all; \"\" opens it to everybody."`
+	Claim                 []string `name:"claim" sep:"none" placeholder:"RULE" help:"Claim of the app's own, such as 'roles=groups:app-;strip;in=id_token,userinfo', 'tenant=value:acme', 'mail=field:email;scope=email'; repeat for several. Replaces all; \"\" clears."`
+
+	RequirePushed             *bool `name:"require-pushed" negatable:"" help:"Accept authorization requests of the app through /par only."`
+	RequireSignedRequest      *bool `name:"require-signed-request" negatable:"" help:"Accept signed request objects of the app only."`
+	BackchannelLogoutSession  *bool `name:"backchannel-logout-session" negatable:"" help:"The app needs the session id (sid) in logout tokens."`
+	FrontchannelLogoutSession *bool `name:"frontchannel-logout-session" negatable:"" help:"The app needs iss and sid when its sign-out page is loaded."`
+
 	SkipConsent             *bool `name:"skip-consent" negatable:"" help:"Do not ask people for consent: for apps of your own."`
 	SessionRefresh          *bool `name:"session-refresh" negatable:"" help:"Refresh tokens without offline_access, which end with the session."`
 	KeepRefreshToken        *bool `name:"keep-refresh-token" negatable:"" help:"Do not rotate refresh tokens (confidential clients only)."`
@@ -67,6 +84,9 @@ func (f *clientFlags) changes(c *console) (func(*storage.ClientMetadata), error)
 		}{
 			{&m.PolicyURI, f.PolicyURI}, {&m.TosURI, f.TosURI}, {&m.AuthMethod, f.AuthMethod},
 			{&m.AuthSigningAlg, f.AuthSigningAlg}, {&m.IDTokenAlg, f.IDTokenAlg}, {&m.AccessTokenFormat, f.AccessTokenFormat},
+			{&m.SubjectType, f.SubjectType}, {&m.SectorURI, f.SectorIdentifierURI}, {&m.RequestObjectAlg, f.RequestObjectAlg},
+			{&m.UserInfoAlg, f.UserInfoAlg}, {&m.IntrospectionAlg, f.IntrospectionAlg}, {&m.InitiateLoginURI, f.InitiateLoginURI},
+			{&m.BackchannelLogoutURI, f.BackchannelLogoutURI}, {&m.FrontchannelLogoutURI, f.FrontchannelLogoutURI},
 		} {
 			if s.from != nil {
 				*s.to = *s.from
@@ -74,6 +94,9 @@ func (f *clientFlags) changes(c *console) (func(*storage.ClientMetadata), error)
 		}
 		if f.Scope != nil {
 			m.Scopes = orNone(strings.Fields(*f.Scope))
+		}
+		if f.DefaultACR != nil {
+			m.DefaultACR = strings.Fields(*f.DefaultACR)
 		}
 		for _, s := range []struct {
 			to   *[]string
@@ -92,6 +115,8 @@ func (f *clientFlags) changes(c *console) (func(*storage.ClientMetadata), error)
 		}{
 			{&m.SkipConsent, f.SkipConsent}, {&m.SessionRefresh, f.SessionRefresh}, {&m.KeepRefreshToken, f.KeepRefreshToken},
 			{&m.IDTokenClaims, f.IDTokenClaims}, {&m.IntrospectAll, f.IntrospectAll},
+			{&m.RequirePushed, f.RequirePushed}, {&m.RequireSignedRequest, f.RequireSignedRequest},
+			{&m.BackchannelLogoutSession, f.BackchannelLogoutSession}, {&m.FrontchannelLogoutSession, f.FrontchannelLogoutSession},
 			{&m.PKCEOptional, f.PKCEOptional}, {&m.LegacyAssertionAudience, f.LegacyAssertionAudience},
 		} {
 			if s.from != nil {
