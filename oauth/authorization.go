@@ -1,0 +1,244 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"idp/storage"
+	"idp/web"
+)
+
+// authorization is one authorization request, checked.
+type authorization struct {
+	client      *storage.Client
+	params      url.Values
+	dest        destination
+	scopes      []string
+	resources   []string
+	prompt      []string
+	maxAge      *int
+	hintSubject string
+	keptID      string    // of the kept request; "" when it came directly
+	arrived     time.Time // when it first came
+}
+
+// readAuthorization checks a request that came directly, or takes one that was kept. Without a
+// client and a redirect URI that are known good it returns no authorization, and the error is for
+// the person; with one, the error is for the client.
+func (o *OAuth) readAuthorization(r *http.Request, params url.Values) (*authorization, error) {
+	a := &authorization{params: authorizationParams(params), arrived: o.now()}
+	if params.Has("request") && !params.Has("client_id") {
+		kept, err := o.keptRequest(r, params.Get("request"))
+		if err != nil {
+			return nil, err
+		}
+		a.params, a.keptID, a.arrived = kept.Params, kept.ID, kept.CreatedAt
+	}
+	web.Note(r.Context(), "client_id", a.params.Get("client_id"))
+	good, err := o.judge(r, a, o.DB.CachedClient)
+	if err != nil && a.client != nil && !storage.Unavailable(err) {
+		// What is refused may have been allowed since this process last read the client.
+		cached := a.client.Version
+		fresh := *a
+		if good, again := o.judge(r, &fresh, o.DB.Client); fresh.client == nil || fresh.client.Version != cached {
+			*a = fresh
+			return known(a, good), again
+		}
+	}
+	return known(a, good), err
+}
+
+func known(a *authorization, good bool) *authorization {
+	if !good {
+		return nil
+	}
+	return a
+}
+
+// judge finds the client and checks the request against it. Good means that the client may be
+// answered, be it with the error.
+func (o *OAuth) judge(r *http.Request, a *authorization, find func(context.Context, string) (*storage.Client, error)) (good bool, err error) {
+	if err := o.findClient(r, a, find); err != nil {
+		return false, err
+	}
+	return true, o.checkAuthorization(a)
+}
+
+// authorizationParams are those that an authorization request is made of; nothing else is kept.
+func authorizationParams(params url.Values) url.Values {
+	kept := url.Values{}
+	for _, name := range []string{
+		"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce", "code_challenge", "code_challenge_method",
+		"prompt", "max_age", "display", "ui_locales", "claims_locales", "login_hint", "id_token_hint", "acr_values", "resource",
+		"request", "request_uri", "registration",
+	} {
+		if params.Has(name) {
+			kept[name] = params[name]
+		}
+	}
+	return kept
+}
+
+func (o *OAuth) findClient(r *http.Request, a *authorization, find func(context.Context, string) (*storage.Client, error)) error {
+	id := a.params.Get("client_id")
+	a.client = nil
+	unknown := &web.Error{Status: http.StatusBadRequest, Code: "invalid_client",
+		Message: "The app that sent you here is not known to us, or it is switched off. Tell whoever runs the app; there is nothing you can mend yourself."}
+	if id == "" {
+		return &web.Error{Status: http.StatusBadRequest, Code: "invalid_request",
+			Message: "The app that sent you here did not say who it is (client_id is missing). Go back to the app and try again."}
+	}
+	client, err := find(r.Context(), id)
+	if errors.Is(err, storage.ErrNotFound) {
+		return unknown
+	}
+	if err != nil {
+		return err
+	}
+	a.client = client
+	if client.DisabledAt != nil {
+		return unknown
+	}
+	uri := a.params.Get("redirect_uri")
+	if uri == "" && len(client.RedirectURIs) == 1 && !slices.Contains(words(a.params.Get("scope")), "openid") {
+		uri = client.RedirectURIs[0] // RFC 6749, 3.1.2.3; OpenID Connect requires the parameter
+	}
+	if uri == "" || !redirectMatches(client, uri) {
+		return &web.Error{Status: http.StatusBadRequest, Code: "invalid_request",
+			Message: "The app sent a return address that isn't registered for it, so we stopped here. Tell whoever runs the app: the redirect_uri must be exactly one of those registered.",
+			Err:     fmt.Errorf("redirect_uri %.200q is not registered", a.params.Get("redirect_uri"))}
+	}
+	a.dest = destination{uri: uri, mode: "query", state: a.params.Get("state")}
+	if a.params.Get("response_mode") == "form_post" && origin(uri) != "" {
+		a.dest.mode = "form_post"
+	}
+	return nil
+}
+
+// checkAuthorization checks everything that the client may be told about by redirect.
+func (o *OAuth) checkAuthorization(a *authorization) error {
+	p := a.params
+	switch {
+	case p.Has("request"):
+		return refuse(0, "request_not_supported", "Request objects are not offered.", nil)
+	case p.Has("request_uri"):
+		return refuse(0, "request_uri_not_supported", "request_uri is not offered.", nil)
+	case p.Has("registration"):
+		return refuse(0, "registration_not_supported", "registration is not offered.", nil)
+	case !p.Has("response_type"):
+		return refuse(0, "invalid_request", "The parameter response_type is missing.", nil)
+	case p.Get("response_type") != "code":
+		return refuse(0, "unsupported_response_type", "Only response_type=code is offered.", nil)
+	case !slices.Contains(a.client.GrantTypes, "authorization_code"):
+		return refuse(0, "unauthorized_client", "This client may not use the authorization_code grant.", nil)
+	case p.Has("response_mode") && p.Get("response_mode") != "query" && a.dest.mode == "query":
+		return refuse(0, "invalid_request", "This response_mode is not offered, or not for this redirect URI.", nil)
+	}
+	for _, check := range []func(*authorization) error{checkPKCE, checkPrompt, checkMaxAge, checkScope, checkResource} {
+		if err := check(a); err != nil {
+			return err
+		}
+	}
+	a.hintSubject = p.Get(keptHint) // of a kept request: verified when it came
+	if p.Has("id_token_hint") {
+		a.hintSubject = o.hintSubject(p.Get("id_token_hint"))
+	}
+	return nil
+}
+
+// keptHint stands for id_token_hint in kept requests: whom it named, and none of its claims.
+const keptHint = "hint_subject"
+
+// checkPKCE: S256 only, for every client but confidential ones with the named relaxation (RFC 7636;
+// RFC 9700, 2.1.1).
+func checkPKCE(a *authorization) error {
+	challenge, method := a.params.Get("code_challenge"), a.params.Get("code_challenge_method")
+	switch {
+	case challenge == "" && method == "" && a.client.PKCEOptional && !a.client.Public():
+		return nil
+	case challenge == "":
+		return refuse(0, "invalid_request", "PKCE is required: send code_challenge with code_challenge_method=S256.", nil)
+	case method != "S256":
+		return refuse(0, "invalid_request", "Only code_challenge_method=S256 is offered.", nil)
+	case len(challenge) != 43 || strings.ContainsAny(challenge, ".~") || !unreserved(challenge):
+		return refuse(0, "invalid_request", "code_challenge is not the base64url form of a SHA-256 hash.", nil)
+	}
+	return nil
+}
+
+func checkPrompt(a *authorization) error {
+	a.prompt = words(a.params.Get("prompt")) // unknown values are ignored: extensions
+	if slices.Contains(a.prompt, "none") && len(a.prompt) > 1 {
+		return refuse(0, "invalid_request", "prompt=none cannot stand with other values.", nil)
+	}
+	return nil
+}
+
+func checkMaxAge(a *authorization) error {
+	s := a.params.Get("max_age")
+	if s == "" {
+		a.maxAge = a.client.DefaultMaxAge
+		return nil
+	}
+	n, err := strconv.ParseUint(s, 10, 30)
+	if err != nil {
+		return refuse(0, "invalid_request", "max_age must be a number of seconds.", nil)
+	}
+	seconds := int(n)
+	a.maxAge = &seconds
+	return nil
+}
+
+// checkScope keeps the scopes that the client may ask for. Others are dropped, as OpenID Connect
+// wants; when nothing remains, the client hears of it.
+func checkScope(a *authorization) error {
+	list, ok := scopes(a.params.Get("scope"))
+	if !ok {
+		return refuse(0, "invalid_scope", "The scope is malformed, or has too many words.", nil)
+	}
+	if len(list) == 0 {
+		list = slices.DeleteFunc(slices.Clone(a.client.Scopes), func(s string) bool { return s == "openid" || s == "offline_access" })
+	}
+	a.scopes = within(list, a.client.Scopes)
+	if !slices.Contains(a.client.GrantTypes, "refresh_token") {
+		a.scopes = slices.DeleteFunc(a.scopes, func(s string) bool { return s == "offline_access" })
+	}
+	if len(a.scopes) == 0 {
+		return refuse(0, "invalid_scope", "The client may not have any of the scopes it asked for.", nil)
+	}
+	return nil
+}
+
+func checkResource(a *authorization) error {
+	a.resources = nil // a request may be judged twice
+	for _, asked := range a.params["resource"] {
+		i := slices.IndexFunc(a.client.Resources, func(r string) bool { return sameResource(asked, r) })
+		if !isResource(asked) || i < 0 {
+			return refuse(0, "invalid_target", "The resource is not known, or not allowed for this client.", nil)
+		}
+		if !slices.Contains(a.resources, a.client.Resources[i]) {
+			a.resources = append(a.resources, a.client.Resources[i])
+		}
+	}
+	return nil
+}
+
+// sameResource compares resource indicators as clients send them: scheme and host in any case, one
+// trailing slash more or less (RFC 8707 leaves it open; several libraries add the slash).
+func sameResource(a, b string) bool { return plainResource(a) == plainResource(b) }
+
+func plainResource(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return s
+	}
+	u.Scheme, u.Host = strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	return strings.TrimSuffix(u.String(), "/")
+}
