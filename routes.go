@@ -43,6 +43,7 @@ func (s *Server) routes() []route {
 	rows := []route{
 		{"authorize", "GET POST", at + "/authorize", open, o.Authorize}, // RFC 6749, 3.1; clients post here from their own pages
 		{"consent", "GET POST", at + "/consent", browser, o.Consent},
+		{"par", "POST", at + "/par", client, o.Push},                   // RFC 9126
 		{"token", "POST", at + "/token", client, o.Token},              // RFC 6749, 3.2
 		{"userinfo", "GET POST", at + "/userinfo", client, o.UserInfo}, // OpenID Connect Core, 5.3
 		{"introspect", "POST", at + "/introspect", client, o.Introspect},
@@ -66,6 +67,7 @@ func (s *Server) routes() []route {
 		{"robots", "GET", "/robots.txt", open, robots},
 		{"icon", "GET", "/favicon.ico", open, s.site.Pages.Icon},
 
+		{"par preflight", "OPTIONS", at + "/par", client, o.Preflight},
 		{"token preflight", "OPTIONS", at + "/token", client, o.Preflight},
 		{"userinfo preflight", "OPTIONS", at + "/userinfo", client, o.Preflight},
 		{"revoke preflight", "OPTIONS", at + "/revoke", client, o.Preflight},

@@ -64,7 +64,6 @@ func TestErrorsForTheClientGoToItWithStateAndIssuer(t *testing.T) { // conforman
 		{"implicit id_token", "unsupported_response_type", []string{"response_type", "id_token token"}},
 		{"hybrid", "unsupported_response_type", []string{"response_type", "code id_token"}},
 		{"unknown response_mode", "invalid_request", []string{"response_mode", "jwt"}},
-		{"fragment", "invalid_request", []string{"response_mode", "fragment"}},
 		{"request object", "request_not_supported", []string{"request", "eyJhbGciOiJub25lIn0.e30."}},
 		{"request_uri", "request_uri_not_supported", []string{"request_uri", "https://evil.test/r"}},
 		{"registration", "registration_not_supported", []string{"registration", "{}"}},

@@ -176,6 +176,13 @@ func (p *page) answer() url.Values {
 	if p.left == nil {
 		p.b.t.Fatalf("still at %s (%d), want to be back at the client\n%s", p.url, p.status, p.body)
 	}
+	if p.left.Fragment != "" { // response_mode=fragment
+		params, err := url.ParseQuery(p.left.EscapedFragment())
+		if err != nil {
+			p.b.t.Fatal(err)
+		}
+		return params
+	}
 	return p.left.Query()
 }
 

@@ -149,8 +149,9 @@ func (l *Login) Touch(ctx context.Context, s *storage.Session) error {
 func (l *Login) begin(w http.ResponseWriter, r *http.Request, p storage.Password, remember bool, e storage.Event) error {
 	now := l.now()
 	idle, absolute := l.lives(remember)
+	methods := []string{"pwd"}
 	s := &storage.Session{
-		ID: storage.NewRowID(), UserID: p.User.ID, AuthTime: now, Methods: []string{"pwd"}, ACR: ACRPassword,
+		ID: storage.NewRowID(), UserID: p.User.ID, AuthTime: now, Methods: methods, ACR: ACR(methods),
 		IP: web.ClientIP(r.Context()), UserAgent: userAgent(r), Persistent: remember,
 		CreatedAt: now, SeenAt: now, IdleExpiresAt: now.Add(min(idle, absolute)), ExpiresAt: now.Add(absolute),
 	}

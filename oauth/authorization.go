@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"idp/login"
 	"idp/storage"
 	"idp/web"
 )
@@ -18,6 +20,7 @@ import (
 // authorization is one authorization request, checked.
 type authorization struct {
 	client      *storage.Client
+	sent        url.Values // as they came; what counts of them is params
 	params      url.Values
 	dest        destination
 	scopes      []string
@@ -25,7 +28,9 @@ type authorization struct {
 	prompt      []string
 	maxAge      *int
 	hintSubject string
+	acr         []string  // classes of authentication of which one must be reached
 	keptID      string    // of the kept request; "" when it came directly
+	unbound     bool      // the kept request was pushed, and no browser has taken it up yet
 	arrived     time.Time // when it first came
 }
 
@@ -33,15 +38,15 @@ type authorization struct {
 // client and a redirect URI that are known good it returns no authorization, and the error is for
 // the person; with one, the error is for the client.
 func (o *OAuth) readAuthorization(r *http.Request, params url.Values) (*authorization, error) {
-	a := &authorization{params: authorizationParams(params), arrived: o.now()}
-	if params.Has("request") && !params.Has("client_id") {
-		kept, err := o.keptRequest(r, params.Get("request"))
-		if err != nil {
-			return nil, err
-		}
-		a.params, a.keptID, a.arrived = kept.Params, kept.ID, kept.CreatedAt
+	a := &authorization{sent: authorizationParams(params), arrived: o.now()}
+	kept, err := o.takeUp(r, params)
+	if err != nil {
+		return nil, err
 	}
-	web.Note(r.Context(), "client_id", a.params.Get("client_id"))
+	if kept != nil {
+		a.sent, a.keptID, a.arrived, a.unbound = kept.Params, kept.ID, kept.CreatedAt, len(kept.BrowserHash) == 0
+	}
+	web.Note(r.Context(), "client_id", a.sent.Get("client_id"))
 	good, err := o.judge(r, a, o.DB.CachedClient)
 	if err != nil && a.client != nil && !storage.Unavailable(err) {
 		// What is refused may have been allowed since this process last read the client.
@@ -53,6 +58,19 @@ func (o *OAuth) readAuthorization(r *http.Request, params url.Values) (*authoriz
 		}
 	}
 	return known(a, good), err
+}
+
+// takeUp finds the kept request that the parameters name: that of a browser, by our own pages, or one
+// that its client has pushed. Nil when they are a request themselves.
+func (o *OAuth) takeUp(r *http.Request, params url.Values) (*storage.Request, error) {
+	if params.Has("request") && !params.Has("client_id") {
+		kept, err := o.keptRequest(r, params.Get("request"))
+		return &kept, err
+	}
+	if isPushedURI(params.Get("request_uri")) {
+		return o.pushedRequest(r, params)
+	}
+	return nil, nil
 }
 
 func known(a *authorization, good bool) *authorization {
@@ -68,17 +86,27 @@ func (o *OAuth) judge(r *http.Request, a *authorization, find func(context.Conte
 	if err := o.findClient(r, a, find); err != nil {
 		return false, err
 	}
+	unread := o.openRequestObject(a)
+	if err := findDestination(a); err != nil {
+		return false, err
+	}
+	if unread != nil {
+		return true, unread
+	}
 	return true, o.checkAuthorization(a)
 }
 
-// authorizationParams are those that an authorization request is made of; nothing else is kept.
+// authorizationNames are the parameters that an authorization request is made of.
+var authorizationNames = []string{
+	"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce", "code_challenge", "code_challenge_method",
+	"prompt", "max_age", "display", "ui_locales", "claims_locales", "login_hint", "id_token_hint", "acr_values", "resource",
+	"request", "request_uri", "registration",
+}
+
+// authorizationParams keeps those, and nothing else.
 func authorizationParams(params url.Values) url.Values {
 	kept := url.Values{}
-	for _, name := range []string{
-		"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce", "code_challenge", "code_challenge_method",
-		"prompt", "max_age", "display", "ui_locales", "claims_locales", "login_hint", "id_token_hint", "acr_values", "resource",
-		"request", "request_uri", "registration",
-	} {
+	for _, name := range authorizationNames {
 		if params.Has(name) {
 			kept[name] = params[name]
 		}
@@ -87,8 +115,8 @@ func authorizationParams(params url.Values) url.Values {
 }
 
 func (o *OAuth) findClient(r *http.Request, a *authorization, find func(context.Context, string) (*storage.Client, error)) error {
-	id := a.params.Get("client_id")
-	a.client = nil
+	id := a.sent.Get("client_id")
+	a.client, a.params = nil, a.sent
 	unknown := &web.Error{Status: http.StatusBadRequest, Code: "invalid_client",
 		Message: "The app that sent you here is not known to us, or it is switched off. Tell whoever runs the app; there is nothing you can mend yourself."}
 	if id == "" {
@@ -106,7 +134,12 @@ func (o *OAuth) findClient(r *http.Request, a *authorization, find func(context.
 	if client.DisabledAt != nil {
 		return unknown
 	}
-	uri := a.params.Get("redirect_uri")
+	return nil
+}
+
+// findDestination finds where the client takes its answer.
+func findDestination(a *authorization) error {
+	client, uri := a.client, a.params.Get("redirect_uri")
 	if uri == "" && len(client.RedirectURIs) == 1 && !slices.Contains(words(a.params.Get("scope")), "openid") {
 		uri = client.RedirectURIs[0] // RFC 6749, 3.1.2.3; OpenID Connect requires the parameter
 	}
@@ -116,8 +149,9 @@ func (o *OAuth) findClient(r *http.Request, a *authorization, find func(context.
 			Err:     fmt.Errorf("redirect_uri %.200q is not registered", a.params.Get("redirect_uri"))}
 	}
 	a.dest = destination{uri: uri, mode: "query", state: a.params.Get("state")}
-	if a.params.Get("response_mode") == "form_post" && origin(uri) != "" {
-		a.dest.mode = "form_post"
+	switch mode := a.params.Get("response_mode"); {
+	case mode == "fragment", mode == "form_post" && origin(uri) != "":
+		a.dest.mode = mode
 	}
 	return nil
 }
@@ -126,10 +160,12 @@ func (o *OAuth) findClient(r *http.Request, a *authorization, find func(context.
 func (o *OAuth) checkAuthorization(a *authorization) error {
 	p := a.params
 	switch {
-	case p.Has("request"):
-		return refuse(0, "request_not_supported", "Request objects are not offered.", nil)
 	case p.Has("request_uri"):
-		return refuse(0, "request_uri_not_supported", "request_uri is not offered.", nil)
+		return refuse(0, "request_uri_not_supported", "Only a request_uri that our pushed authorization request endpoint gave is offered.", nil)
+	case a.client.RequirePushed && !p.Has(keptPushed):
+		return refuse(0, "invalid_request", "This client must push its authorization requests (RFC 9126).", nil)
+	case a.client.RequireSignedRequest && !p.Has(keptSigned):
+		return refuse(0, "invalid_request", "This client must send its authorization requests as signed request objects (RFC 9101).", nil)
 	case p.Has("registration"):
 		return refuse(0, "registration_not_supported", "registration is not offered.", nil)
 	case !p.Has("response_type"):
@@ -138,10 +174,10 @@ func (o *OAuth) checkAuthorization(a *authorization) error {
 		return refuse(0, "unsupported_response_type", "Only response_type=code is offered.", nil)
 	case !slices.Contains(a.client.GrantTypes, "authorization_code"):
 		return refuse(0, "unauthorized_client", "This client may not use the authorization_code grant.", nil)
-	case p.Has("response_mode") && p.Get("response_mode") != "query" && a.dest.mode == "query":
+	case p.Has("response_mode") && p.Get("response_mode") != a.dest.mode:
 		return refuse(0, "invalid_request", "This response_mode is not offered, or not for this redirect URI.", nil)
 	}
-	for _, check := range []func(*authorization) error{checkPKCE, checkPrompt, checkMaxAge, checkScope, checkResource} {
+	for _, check := range []func(*authorization) error{checkPKCE, checkPrompt, checkMaxAge, checkScope, checkResource, checkACR} {
 		if err := check(a); err != nil {
 			return err
 		}
@@ -153,8 +189,22 @@ func (o *OAuth) checkAuthorization(a *authorization) error {
 	return nil
 }
 
-// keptHint stands for id_token_hint in kept requests: whom it named, and none of its claims.
-const keptHint = "hint_subject"
+// Names that only kept requests have; a client's parameters of these names are dropped.
+const (
+	keptHint   = "hint_subject" // stands for id_token_hint: whom it named, and none of its claims
+	keptPushed = "pushed"       // the client pushed it (RFC 9126)
+	keptSigned = "signed"       // its parameters are those of a signed request object (RFC 9101)
+)
+
+// kept are the parameters as they are kept: checked, without hints that hold claims of a person.
+func (a *authorization) kept() url.Values {
+	params := maps.Clone(a.params)
+	delete(params, "id_token_hint")
+	if a.hintSubject != "" {
+		params.Set(keptHint, a.hintSubject)
+	}
+	return params
+}
 
 // checkPKCE: S256 only, for every client but confidential ones with the named relaxation (RFC 7636;
 // RFC 9700, 2.1.1).
@@ -241,4 +291,27 @@ func plainResource(s string) string {
 	}
 	u.Scheme, u.Host = strings.ToLower(u.Scheme), strings.ToLower(u.Host)
 	return strings.TrimSuffix(u.String(), "/")
+}
+
+// checkACR finds the classes of authentication that the sign-in must reach. acr_values is a wish, so
+// names that we do not know are ignored; those that we know count as in RFC 9470, 5: whoever asks for
+// more than a sign-in here can give hears so, instead of getting less.
+func checkACR(a *authorization) error {
+	asked := words(a.params.Get("acr_values"))
+	if len(asked) == 0 {
+		asked = a.client.DefaultACR
+	}
+	a.acr = slices.DeleteFunc(slices.Clone(asked), func(acr string) bool { return !login.KnownACR(acr) })
+	return nil
+}
+
+// reachedACR is the class that tokens tell: the first of those asked for that the sign-in reaches,
+// else the strongest.
+func (a *authorization) reachedACR(s *storage.Session) string {
+	for _, acr := range a.acr {
+		if login.Reaches(s.Methods, acr) {
+			return acr
+		}
+	}
+	return s.ACR
 }

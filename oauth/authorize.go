@@ -3,7 +3,6 @@ package oauth
 import (
 	"crypto/subtle"
 	"errors"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -80,7 +79,7 @@ func (o *OAuth) decide(w http.ResponseWriter, r *http.Request, a *authorization,
 	}
 	// The kept request was spent by another tab, or the session ended since it was read.
 	if a.keptID != "" {
-		_, err := o.DB.Request(r.Context(), a.keptID)
+		_, err := o.DB.PushedRequest(r.Context(), a.keptID)
 		if errors.Is(err, storage.ErrNotFound) {
 			return login.Gone(a.client)
 		}
@@ -93,16 +92,22 @@ func (o *OAuth) decide(w http.ResponseWriter, r *http.Request, a *authorization,
 
 // again are the parameters with which the same request can be made once more.
 func (a *authorization) again() url.Values {
-	if a.keptID != "" {
+	switch {
+	case a.unbound:
+		return url.Values{"client_id": {a.client.ID}, "request_uri": {pushedURI + a.keptID}}
+	case a.keptID != "":
 		return url.Values{"request": {a.keptID}}
 	}
-	return a.params
+	return a.sent
 }
 
 var refusals = map[string]string{
 	"login_required":             "The person has to sign in.",
 	"consent_required":           "The person has to be asked for consent.",
 	"account_selection_required": "The person has to choose an account.",
+	"interaction_required":       "The person has to sign in with more than they did.",
+
+	"unmet_authentication_requirements": "The sign-in cannot reach the class of authentication that was asked for.",
 }
 
 // facts reads what the decision is made on, and makes sure that it was about the client as it is.
@@ -123,7 +128,7 @@ func (o *OAuth) facts(r *http.Request, a *authorization) (storage.Facts, error) 
 func (o *OAuth) question(a *authorization, f storage.Facts, consentGiven bool) question {
 	return question{
 		Now: o.now(), Arrived: a.arrived, Session: f.Session,
-		Prompt: a.prompt, MaxAge: a.maxAge, HintSubject: a.hintSubject,
+		Prompt: a.prompt, MaxAge: a.maxAge, HintSubject: a.hintSubject, ACR: a.acr,
 		ConsentGiven:  consentGiven,
 		Remembered:    f.Consented && covers(f.ConsentScopes, a.scopes) && covers(f.ConsentRes, a.resources),
 		FirstParty:    a.client.SkipConsent && a.client.Source != "registration" && a.client.Source != "cimd",
@@ -138,29 +143,33 @@ func identityAssured(a *authorization) bool {
 	return !(a.client.Type == storage.ClientNative && a.client.Public() && !strings.HasPrefix(a.dest.uri, "https://"))
 }
 
-// sendTo keeps the request, if it is not kept already, and sends the browser to a step.
+// sendTo keeps the request for this browser, if it is not kept already, and sends the browser to a
+// step.
 func (o *OAuth) sendTo(w http.ResponseWriter, r *http.Request, a *authorization, path string) error {
-	if a.keptID == "" {
-		network := web.ClientNetwork(r.Context())
-		if wait := o.kept.wait(network, o.Now()); wait > 0 {
-			return &web.Error{Status: http.StatusTooManyRequests, RetryAfter: wait, Message: "Too many sign-ins were begun from your network in the last minute. Wait a little, then try again."}
-		}
-		o.kept.add(network, o.Now())
-		a.keptID = storage.NewID("")
-		params := maps.Clone(a.params)
-		delete(params, "id_token_hint")
-		if a.hintSubject != "" {
-			params.Set(keptHint, a.hintSubject)
-		}
-		err := o.DB.KeepRequest(r.Context(), storage.Request{
-			ID: a.keptID, ClientID: a.client.ID, Params: params, BrowserHash: o.Login.EnsureBrowser(w, r),
-			CreatedAt: a.arrived, ExpiresAt: a.arrived.Add(requestLife),
-		})
-		if err != nil {
-			return err
-		}
+	var err error
+	switch {
+	case a.keptID == "":
+		err = o.keep(w, r, a)
+	case a.unbound:
+		err = o.bindPushed(w, r, a)
+	}
+	if err != nil {
+		return err
 	}
 	return web.See(w, r, path+"?request="+a.keptID)
+}
+
+func (o *OAuth) keep(w http.ResponseWriter, r *http.Request, a *authorization) error {
+	network := web.ClientNetwork(r.Context())
+	if wait := o.kept.wait(network, o.Now()); wait > 0 {
+		return &web.Error{Status: http.StatusTooManyRequests, RetryAfter: wait, Message: "Too many sign-ins were begun from your network in the last minute. Wait a little, then try again."}
+	}
+	o.kept.add(network, o.Now())
+	a.keptID = storage.NewID("")
+	return o.DB.KeepRequest(r.Context(), storage.Request{
+		ID: a.keptID, ClientID: a.client.ID, Params: a.kept(), BrowserHash: o.Login.EnsureBrowser(w, r),
+		CreatedAt: a.arrived, ExpiresAt: a.arrived.Add(requestLife),
+	})
 }
 
 // keptRequest finds a kept request of this browser.
@@ -183,10 +192,17 @@ func (o *OAuth) keptRequest(r *http.Request, id string) (storage.Request, error)
 		}
 		return kept, login.OtherBrowser(client)
 	}
-	if !kept.ExpiresAt.After(o.now()) {
-		return kept, login.Expired("/authorize?" + authorizationParams(kept.Params).Encode())
+	if kept.ExpiresAt.After(o.now()) {
+		return kept, nil
 	}
-	return kept, nil
+	if kept.Params.Has(keptPushed) || kept.Params.Has(keptSigned) { // only the client can make it anew
+		client, err := o.DB.CachedClient(r.Context(), kept.ClientID)
+		if err != nil {
+			client = nil
+		}
+		return kept, login.Gone(client)
+	}
+	return kept, login.Expired("/authorize?" + authorizationParams(kept.Params).Encode())
 }
 
 // cancel is the link "back to the app" of the sign-in page.
@@ -250,7 +266,7 @@ func (o *OAuth) describe(g *storage.Grant, a *authorization, f storage.Facts, no
 	code := now.Add(life(a.client.Lifetimes.Code, codeLife))
 	g.State, g.UserID, g.Subject, g.SessionID = storage.GrantIssued, f.User.ID, f.User.ID, &f.Session.ID
 	g.Scopes, g.Resources = a.scopes, a.resources
-	g.AuthTime, g.ACR, g.AMR = &f.Session.AuthTime, f.Session.ACR, f.Session.Methods
+	g.AuthTime, g.ACR, g.AMR = &f.Session.AuthTime, a.reachedACR(f.Session), f.Session.Methods
 	g.Nonce, g.CodeChallenge, g.RedirectURI = a.params.Get("nonce"), a.params.Get("code_challenge"), a.params.Get("redirect_uri")
 	g.CodeExpiresAt = &code
 	g.Offline = slices.Contains(a.scopes, "offline_access")

@@ -38,8 +38,9 @@ func CheckClient(c *storage.Client) error {
 		say("At least one grant type is needed.")
 	}
 	if c.AuthSigningAlg != "" {
-		oneOf("The assertion algorithm", c.AuthSigningAlg, signingAlgs...)
+		oneOf("The assertion algorithm", c.AuthSigningAlg, clientAlgNames()...)
 	}
+	checkRequestSettings(c, say)
 	code := slices.Contains(c.GrantTypes, "authorization_code")
 	if code && len(c.RedirectURIs) == 0 {
 		say("At least one redirect URI is needed: where the app takes the answer.")

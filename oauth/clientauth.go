@@ -2,13 +2,13 @@ package oauth
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -225,19 +225,7 @@ func (o *OAuth) readAssertion(c *storage.Client, assertion string) (assertionCla
 	if err != nil {
 		return claims, err
 	}
-	algs := []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.PS256, jose.EdDSA}
-	if c.AuthSigningAlg != "" {
-		algs = []jose.SignatureAlgorithm{jose.SignatureAlgorithm(c.AuthSigningAlg)}
-	}
-	jws, err := jose.ParseSignedCompact(assertion, algs)
-	if err != nil {
-		return claims, fmt.Errorf("read assertion: %w", err)
-	}
-	h := jws.Signatures[0].Protected
-	if typ, _ := h.ExtraHeaders[jose.HeaderType].(string); typ != "" && !slices.Contains([]string{"jwt", "client-authentication+jwt"}, strings.TrimPrefix(strings.ToLower(typ), "application/")) {
-		return claims, fmt.Errorf("the assertion has the type %q", typ)
-	}
-	payload, err := verifyWith(jws, keys, h)
+	payload, err := verifyClientJWT(assertion, keys, c.AuthSigningAlg, "client-authentication+jwt")
 	if err != nil {
 		return claims, err
 	}
@@ -257,16 +245,48 @@ func (o *OAuth) spendAssertion(ctx context.Context, c *storage.Client, claims as
 	return err
 }
 
+// ed25519Alg is the fully specified name of EdDSA with Ed25519 (RFC 9864), which newer clients sign
+// with; go-jose knows the older name only.
+const ed25519Alg jose.SignatureAlgorithm = "Ed25519"
+
+// clientAlgs are the algorithms that clients may sign with.
+var clientAlgs = []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.PS256, jose.EdDSA, ed25519Alg}
+
 func verifyWith(jws *jose.JSONWebSignature, keys []jose.JSONWebKey, h jose.Header) ([]byte, error) {
 	for _, k := range keys {
-		if h.KeyID != "" && k.KeyID != "" && k.KeyID != h.KeyID || k.Algorithm != "" && k.Algorithm != h.Algorithm || k.Use != "" && k.Use != "sig" {
+		if h.KeyID != "" && k.KeyID != "" && k.KeyID != h.KeyID || !sameAlg(k.Algorithm, h.Algorithm) || k.Use != "" && k.Use != "sig" {
 			continue
 		}
-		if payload, err := jws.Verify(k); err == nil {
+		var key any = k
+		if public, ok := k.Key.(ed25519.PublicKey); ok && h.Algorithm == string(ed25519Alg) {
+			key = ed25519Verifier{public}
+		}
+		if payload, err := jws.Verify(key); err == nil {
 			return payload, nil
 		}
 	}
-	return nil, errors.New("no registered key verifies the assertion")
+	return nil, errors.New("no registered key verifies the client's JWT")
+}
+
+// sameAlg says whether a key that is registered for an algorithm, or for none, may be used with alg.
+func sameAlg(registered, alg string) bool {
+	plain := func(a string) string {
+		if a == string(ed25519Alg) {
+			return string(jose.EdDSA)
+		}
+		return a
+	}
+	return registered == "" || plain(registered) == plain(alg)
+}
+
+// ed25519Verifier verifies what go-jose has no name for.
+type ed25519Verifier struct{ key ed25519.PublicKey }
+
+func (v ed25519Verifier) VerifyPayload(payload, signature []byte, alg jose.SignatureAlgorithm) error {
+	if alg != ed25519Alg || !ed25519.Verify(v.key, payload, signature) {
+		return jose.ErrCryptoFailure
+	}
+	return nil
 }
 
 func (o *OAuth) checkAssertion(c *storage.Client, a assertionClaims) error {
@@ -291,16 +311,22 @@ func (o *OAuth) checkAssertion(c *storage.Client, a assertionClaims) error {
 // assertionAudience: our issuer as the sole value (RFC 10070). With the client's legacy switch,
 // the token endpoint may stand there too.
 func (o *OAuth) assertionAudience(c *storage.Client, raw json.RawMessage) bool {
-	var list []string
-	if json.Unmarshal(raw, &list) != nil {
-		var one string
-		if json.Unmarshal(raw, &one) != nil {
-			return false
-		}
-		list = []string{one}
-	}
+	list := audienceList(raw)
 	if !c.LegacyAssertionAudience {
 		return len(list) == 1 && list[0] == o.Issuer
 	}
 	return len(list) > 0 && covers([]string{o.Issuer, o.Issuer + "/token"}, list)
+}
+
+// audienceList reads aud in both of its forms; nil when it is neither.
+func audienceList(raw json.RawMessage) []string {
+	var list []string
+	if json.Unmarshal(raw, &list) == nil {
+		return list
+	}
+	var one string
+	if json.Unmarshal(raw, &one) != nil {
+		return nil
+	}
+	return []string{one}
 }

@@ -41,6 +41,7 @@ const (
 	DefaultKeyPublishAhead = 48 * time.Hour
 	DefaultKeyKeep         = 30 * 24 * time.Hour
 	tokenKeyKeep           = 400 * 24 * time.Hour // refresh tokens live up to a year
+	hintKeyKeep            = 400 * 24 * time.Hour // public halves of keys that left the JWKS, for hints
 )
 
 // keyring is the keys as one process knows them.
@@ -48,6 +49,7 @@ type keyring struct {
 	read    time.Time              // when the reading of the keys began
 	sign    map[string]*signingKey // current, by algorithm
 	verify  map[string]jose.JSONWebKey
+	old     map[string]jose.JSONWebKey // no longer published: good to recognise ID tokens that come back as hints
 	derive  map[int16][]byte
 	current int16 // number of the current token key
 	newest  int16 // largest number of a token key
@@ -177,13 +179,14 @@ func (o *OAuth) loadKeys(ctx context.Context) error {
 }
 
 func newKeyring(keys []storage.Key, now time.Time) (*keyring, error) {
-	ring := &keyring{read: now, sign: map[string]*signingKey{}, verify: map[string]jose.JSONWebKey{}, derive: map[int16][]byte{}}
+	ring := &keyring{read: now, sign: map[string]*signingKey{}, verify: map[string]jose.JSONWebKey{}, old: map[string]jose.JSONWebKey{}, derive: map[int16][]byte{}}
 	slices.SortStableFunc(keys, func(a, b storage.Key) int {
 		return cmp.Compare(slices.Index(signingAlgs, a.Alg), slices.Index(signingAlgs, b.Alg))
 	})
 	public := []json.RawMessage{}
 	for _, k := range keys {
-		if k.ExpiresAt != nil && !k.ExpiresAt.After(now) {
+		expired := k.ExpiresAt != nil && !k.ExpiresAt.After(now)
+		if expired && (k.Use != "sign" || k.Public == nil || k.ExpiresAt.Add(hintKeyKeep).Before(now)) {
 			continue
 		}
 		if k.Use == "token" {
@@ -197,6 +200,10 @@ func newKeyring(keys []storage.Key, now time.Time) (*keyring, error) {
 		var jwk jose.JSONWebKey
 		if err := jwk.UnmarshalJSON(k.Public); err != nil {
 			return nil, fmt.Errorf("read public key %s: %w", k.KID, err)
+		}
+		if expired {
+			ring.old[k.KID] = jwk
+			continue
 		}
 		ring.verify[k.KID] = jwk
 		public = append(public, k.Public)
@@ -250,9 +257,29 @@ func (o *OAuth) sign(ring *keyring, alg, typ string, claims any) (string, error)
 // errNoKey means that the keys were not loaded yet, because the database was not there at start.
 var errNoKey = errors.New("no signing key is loaded")
 
-// verifyOwn gives the payload of a JWT that we signed, with whatever key that is still kept, if it
-// is of that type.
+// verifyOwn gives the payload of a JWT that we signed, with whatever key that is still published, if
+// it is of that type.
 func (o *OAuth) verifyOwn(s, typ string) ([]byte, error) {
+	return verifyJWT(s, typ, func(kid string) (jose.JSONWebKey, bool) {
+		key, ok := o.keys.Load().verify[kid]
+		return key, ok
+	})
+}
+
+// verifyHint is verifyOwn for ID tokens that come back as hints: they may be older than the published
+// keys (OpenID Connect RP-Initiated Logout, 2). Keys that were revoked count no more.
+func (o *OAuth) verifyHint(s string) ([]byte, error) {
+	ring := o.keys.Load()
+	return verifyJWT(s, typIDToken, func(kid string) (jose.JSONWebKey, bool) {
+		if key, ok := ring.verify[kid]; ok {
+			return key, true
+		}
+		key, ok := ring.old[kid]
+		return key, ok
+	})
+}
+
+func verifyJWT(s, typ string, find func(kid string) (jose.JSONWebKey, bool)) ([]byte, error) {
 	if len(s) > maxJWT {
 		return nil, errToken
 	}
@@ -265,7 +292,7 @@ func (o *OAuth) verifyOwn(s, typ string) ([]byte, error) {
 		return nil, err
 	}
 	h := jws.Signatures[0].Protected
-	key, ok := o.keys.Load().verify[h.KeyID]
+	key, ok := find(h.KeyID)
 	if !ok || key.Algorithm != h.Algorithm || h.ExtraHeaders[jose.HeaderType] != typ {
 		return nil, errToken
 	}

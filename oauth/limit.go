@@ -10,6 +10,7 @@ import (
 const (
 	maxClientFailures = 20     // a minute: failed authentications of one client from one network
 	maxKeptRequests   = 3000   // a minute: requests kept for people of one network
+	maxPushedRequests = 60_000 // a minute: requests pushed by one confidential client, all of whose people it speaks for
 	maxLimitKeys      = 10_000 // networks and clients that are counted at a time
 )
 

@@ -113,13 +113,13 @@ type hintClaims struct {
 	SID      string   `json:"sid"`
 }
 
-// hint verifies an id_token_hint: ours, signed by any key that we still keep, expired or not.
+// hint verifies an id_token_hint: ours, signed by any key of the last year that was not revoked, expired or not.
 func (o *OAuth) hint(s string) (hintClaims, bool) {
 	var c hintClaims
 	if s == "" {
 		return c, false
 	}
-	payload, err := o.verifyOwn(s, typIDToken)
+	payload, err := o.verifyHint(s)
 	if err != nil || json.Unmarshal(payload, &c) != nil || c.Issuer != o.Issuer || len(c.Audience) != 1 || c.Subject == "" {
 		return c, false
 	}

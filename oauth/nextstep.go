@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"idp/login"
 	"idp/storage"
 )
 
@@ -27,6 +28,8 @@ type question struct {
 	MaxAge      *int   // seconds; nil when not asked
 	HintSubject string // of a verified id_token_hint
 
+	ACR []string // classes of which the sign-in must reach one; empty when any will do
+
 	ConsentGiven  bool // on the consent page, just now
 	Remembered    bool // an earlier consent covers all that is asked
 	FirstParty    bool // the client's setting: the person is not asked
@@ -46,6 +49,16 @@ func (q question) somebodyElse() bool {
 	return q.HintSubject != "" && q.HintSubject != q.Session.UserID
 }
 
+// tooWeak says that the sign-in, if there is any, reaches none of the classes asked for.
+func (q question) tooWeak() bool {
+	return len(q.ACR) > 0 && (q.Session == nil || !slices.ContainsFunc(q.ACR, func(acr string) bool { return login.Reaches(q.Session.Methods, acr) }))
+}
+
+// unreachable says that no sign-in here can change that.
+func (q question) unreachable() bool {
+	return q.tooWeak() && !slices.ContainsFunc(q.ACR, login.Offered)
+}
+
 // rules are tried in order; the first that applies names the step, and the error that a request
 // with prompt=none gets instead (OpenID Connect Core, 3.1.2.6).
 var rules = []struct {
@@ -53,12 +66,15 @@ var rules = []struct {
 	refusal string
 	applies func(q question) bool
 }{
+	{stepRefuse, "unmet_authentication_requirements", question.unreachable},
 	{stepLogin, "login_required", func(q question) bool { return q.Session == nil }},
 	{stepRefuse, "login_required", func(q question) bool { return q.somebodyElse() && q.fresh() }},
 	{stepLogin, "login_required", func(q question) bool { return q.somebodyElse() }},
 	{stepLogin, "login_required", func(q question) bool { return q.prompts("login") && !q.fresh() }},
 	{stepLogin, "account_selection_required", func(q question) bool { return q.prompts("select_account") && !q.fresh() }},
 	{stepLogin, "login_required", func(q question) bool { return q.tooOld() }},
+	{stepRefuse, "unmet_authentication_requirements", func(q question) bool { return q.tooWeak() && q.fresh() }},
+	{stepLogin, "interaction_required", question.tooWeak},
 	{stepConsent, "consent_required", func(q question) bool { return q.prompts("consent") && !q.ConsentGiven }},
 	{stepConsent, "consent_required", func(q question) bool {
 		return !q.ConsentGiven && !q.FirstParty && (!q.Remembered || q.MustAskAlways)

@@ -15,7 +15,7 @@ import (
 // destination is where a client takes its answer, known good.
 type destination struct {
 	uri   string
-	mode  string // query or form_post
+	mode  string // query, fragment or form_post
 	state string
 }
 
@@ -27,6 +27,9 @@ func (o *OAuth) answer(w http.ResponseWriter, r *http.Request, a *authorization,
 	params.Set("iss", o.Issuer)
 	if a.dest.mode == "form_post" {
 		return o.formPost(w, r, a, params)
+	}
+	if a.dest.mode == "fragment" {
+		return web.See(w, r, a.dest.uri+"#"+params.Encode())
 	}
 	return web.See(w, r, withQuery(a.dest.uri, params))
 }

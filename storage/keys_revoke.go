@@ -7,8 +7,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// RevokeKey takes a key out of use for good: it leaves the published keys and its private half is
-// erased. If it was the current one, the next one of its kind takes its place in the same
+// RevokeKey takes a key out of use for good: it leaves the published keys and both its halves are
+// erased, so that nothing it signed is recognised any more. If it was the current one, the next one of its kind takes its place in the same
 // transaction; ErrConflict when there is none, so that nothing is left without a key. It tells
 // which key took the place, "" if none had to. ErrNotFound when there is no such key, or its
 // private half is erased already.
@@ -27,7 +27,7 @@ func (db *DB) RevokeKey(ctx context.Context, kid string, now time.Time, e Event)
 		}
 		if _, err := tx.Exec(ctx, `
 			update keys
-			set state = 'retired', private = null, retired_at = coalesce(retired_at, $2), expires_at = $2
+			set state = 'retired', private = null, public = null, retired_at = coalesce(retired_at, $2), expires_at = $2
 			where kid = $1`, kid, now); err != nil {
 			return err
 		}

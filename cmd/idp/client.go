@@ -271,6 +271,8 @@ func describeClient(w io.Writer, c storage.Client, secret string) {
 	row("Authentication", c.AuthMethod)
 	row("ID tokens", c.IDTokenAlg)
 	row("Access tokens", c.AccessTokenFormat)
+	row("Request objects", c.RequestObjectAlg)
+	row("Default level", c.DefaultACR...)
 	row("Resources", c.Resources...)
 	row("Audience", c.Audience...)
 	row("Origins", c.AllowedOrigins...)
@@ -281,6 +283,8 @@ func describeClient(w io.Writer, c storage.Client, secret string) {
 		{c.SkipConsent, "people are not asked for consent"},
 		{c.KeepRefreshToken, "refresh tokens are not rotated"},
 		{c.SessionRefresh, "gets refresh tokens that end with the session"},
+		{c.RequirePushed, "must push its authorization requests"},
+		{c.RequireSignedRequest, "must sign its authorization requests"},
 	} {
 		if f.on {
 			row("Setting", f.text)

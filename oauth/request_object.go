@@ -1,0 +1,184 @@
+package oauth
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"idp/login"
+	"idp/storage"
+)
+
+// Request objects (RFC 9101): an authorization request as a JWT that its client has signed. They come
+// by value only. Only what stands inside counts; the client_id outside says whose keys to use.
+
+const (
+	requestObjectLife = time.Hour // the longest one may be valid
+	requestObjectType = "oauth-authz-req+jwt"
+)
+
+// openRequestObject replaces the parameters by those of a request object, where one was sent.
+func (o *OAuth) openRequestObject(a *authorization) error {
+	object := a.sent.Get("request")
+	if object == "" {
+		return nil
+	}
+	if a.sent.Has("request_uri") {
+		return refuse(0, "invalid_request", "Send request or request_uri, not both.", nil)
+	}
+	if unsigned(object) {
+		return refuse(0, "request_not_supported", "Request objects must be signed with a key that is registered for the client.", nil)
+	}
+	params, err := o.readRequestObject(a.client, object)
+	if err != nil {
+		return refuse(0, "invalid_request_object", "The request object is not signed with a key of this client, has expired, is not for us, or holds a parameter that cannot be.", err)
+	}
+	params.Set(keptSigned, "1")
+	if a.sent.Has(keptPushed) {
+		params.Set(keptPushed, "1")
+	}
+	a.params = params
+	return nil
+}
+
+// unsigned says that a JWT claims to need no signature.
+func unsigned(object string) bool {
+	head, _, _ := strings.Cut(object, ".")
+	raw, err := base64.RawURLEncoding.DecodeString(head)
+	var h struct {
+		Alg string `json:"alg"`
+	}
+	return err == nil && json.Unmarshal(raw, &h) == nil && strings.EqualFold(h.Alg, "none")
+}
+
+func (o *OAuth) readRequestObject(c *storage.Client, object string) (url.Values, error) {
+	keys, err := clientKeys(c)
+	if err != nil {
+		return nil, fmt.Errorf("the client's keys: %w", err)
+	}
+	payload, err := verifyClientJWT(object, keys, c.RequestObjectAlg, requestObjectType)
+	if err != nil {
+		return nil, err
+	}
+	var all map[string]json.RawMessage
+	if err := decodeStrict(payload, &all); err != nil {
+		return nil, fmt.Errorf("read request object: %w", err)
+	}
+	if err := o.checkRequestObject(c, payload, all); err != nil {
+		return nil, err
+	}
+	params := url.Values{}
+	for name, value := range all {
+		if list := paramValues(name, value); list != nil {
+			params[name] = list
+		} else if string(value) != "null" && slices.Contains(authorizationNames, name) {
+			return nil, fmt.Errorf("the parameter %s has a form that it cannot have", name)
+		}
+	}
+	params = authorizationParams(params)
+	return params, clean(params)
+}
+
+// paramValues gives a parameter the form that it has in a query: numbers as digits, JSON as it is
+// written (RFC 9101, 4); nil when it can have none.
+func paramValues(name string, raw json.RawMessage) []string {
+	var one string
+	var number json.Number
+	var list []string
+	switch {
+	case json.Unmarshal(raw, &one) == nil && raw[0] == '"':
+		return []string{one}
+	case name == "max_age" && json.Unmarshal(raw, &number) == nil && string(raw) != "null":
+		return []string{string(raw)}
+	case name == "resource" && json.Unmarshal(raw, &list) == nil && len(list) > 0:
+		return list
+	case name == "claims" && len(raw) > 0 && raw[0] == '{':
+		return []string{string(raw)}
+	}
+	return nil
+}
+
+// checkRequestObject checks what makes the object one for us, by this client, for now. Other JWTs of
+// the client, such as its assertions, name themselves in sub and no client_id, so neither passes for
+// the other (RFC 9101, 10.8).
+func (o *OAuth) checkRequestObject(c *storage.Client, payload []byte, all map[string]json.RawMessage) error {
+	var claims struct {
+		assertionClaims
+		ClientID string `json:"client_id"`
+	}
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		return fmt.Errorf("read request object claims: %w", err)
+	}
+	now := float64(o.Now().Unix())
+	skew := assertionSkew.Seconds()
+	switch {
+	case claims.ClientID != c.ID || claims.Issuer != c.ID:
+		return errors.New("iss and client_id of the request object must be the client_id")
+	case claims.Subject == c.ID:
+		return errors.New("sub of the request object is the client: that is an assertion")
+	case !slices.Contains(audienceList(claims.Audience), o.Issuer):
+		return errors.New("aud of the request object must be the issuer")
+	case claims.Expires == nil || *claims.Expires <= now-10:
+		return errors.New("the request object has no exp, or it has expired")
+	case *claims.Expires > now+requestObjectLife.Seconds()+skew:
+		return errors.New("the request object is valid for longer than an hour")
+	case claims.IssuedAt != nil && *claims.IssuedAt > now+skew, claims.NotBefore != nil && *claims.NotBefore > now+skew:
+		return errors.New("the request object is from the future")
+	case all["request"] != nil || all["request_uri"] != nil:
+		return errors.New("a request object cannot hold another one")
+	}
+	return nil
+}
+
+// verifyClientJWT gives the payload of a JWT that a client signed with one of its keys. Alg is the
+// only algorithm accepted, "" for all that we know; typ is what its header may call it beside JWT.
+func verifyClientJWT(s string, keys []jose.JSONWebKey, alg, typ string) ([]byte, error) {
+	algs := clientAlgs
+	if alg != "" {
+		algs = []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)}
+		if alg == string(jose.EdDSA) {
+			algs = append(algs, ed25519Alg)
+		}
+	}
+	jws, err := jose.ParseSignedCompact(s, algs)
+	if err != nil {
+		return nil, fmt.Errorf("read the client's JWT: %w", err)
+	}
+	h := jws.Signatures[0].Protected
+	if got, _ := h.ExtraHeaders[jose.HeaderType].(string); got != "" && !slices.Contains([]string{"jwt", typ}, strings.TrimPrefix(strings.ToLower(got), "application/")) {
+		return nil, fmt.Errorf("the client's JWT has the type %q", got)
+	}
+	return verifyWith(jws, keys, h)
+}
+
+func clientAlgNames() []string {
+	var names []string
+	for _, a := range clientAlgs {
+		names = append(names, string(a))
+	}
+	return names
+}
+
+// checkRequestSettings checks what a client's metadata says of its authorization requests.
+func checkRequestSettings(c *storage.Client, say func(format string, args ...any)) {
+	if alg := c.RequestObjectAlg; alg != "" && !slices.Contains(clientAlgNames(), alg) {
+		say("The request object algorithm %q is not known; use one of %s.", alg, strings.Join(clientAlgNames(), ", "))
+	}
+	if c.RequireSignedRequest || c.RequestObjectAlg != "" {
+		if _, err := clientKeys(c); err != nil {
+			say("Signed request objects need the client's public keys as a JWK set: %v.", err)
+		}
+	}
+	for _, acr := range c.DefaultACR {
+		if !login.KnownACR(acr) {
+			say("The level of sign-in %q is not known.", acr)
+		}
+	}
+}
