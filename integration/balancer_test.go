@@ -108,7 +108,7 @@ func (b *balancer) watch(resp *http.Response) error {
 	if resp.StatusCode >= 500 {
 		b.trouble("%s: %d %.300s", what, resp.StatusCode, body)
 	}
-	for _, trace := range []string{"goroutine ", ".go:", "SQLSTATE", "pgx"} {
+	for _, trace := range []string{"goroutine 1", ".go:", "SQLSTATE", "pgconn"} {
 		if bytes.Contains(body, []byte(trace)) && !strings.HasPrefix(resp.Request.URL.Path, "/assets/") {
 			b.trouble("%s: the answer tells how we are made (%q)", what, trace)
 		}
