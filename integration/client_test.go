@@ -57,6 +57,9 @@ func (w *world) app(t testing.TB, kind string, change ...func(*storage.Client)) 
 	if err := oauth.CheckClient(c); err != nil {
 		t.Fatal(err)
 	}
+	for _, uri := range append(slices.Clone(c.Resources), c.Audience...) {
+		w.resource(t, uri)
+	}
 	if err := w.db.CreateClient(context.Background(), *c, storage.Event{}); err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +219,7 @@ func (w *world) send(t testing.TB, method, path string, header http.Header, body
 		t.Fatal(err)
 	}
 	r := reply{t, resp.StatusCode, resp.Header, string(raw), map[string]any{}}
-	if method != http.MethodHead && strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
 		if err := json.Unmarshal(raw, &r.body); err != nil {
 			t.Fatalf("%s %s: %v in %s", method, path, err, raw)
 		}

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -242,7 +243,7 @@ func TestIntrospectionTellsOnlyThoseWhoMayKnow(t *testing.T) { // A-060, A-061; 
 		}
 	}
 	r := rs.call("/introspect", url.Values{"token": {forAPI.access()}, "token_type_hint": {"refresh_token"}}).ok()
-	if r.text("aud") != api || r.text("sub") != ada.ID || r.text("iss") != w.issuer || r.text("username") != ada.Username || r.body["exp"] == nil || r.body["iat"] == nil {
+	if aud := fmt.Sprint(r.body["aud"]); aud != fmt.Sprint([]string{api, w.issuer}) || r.text("sub") != ada.ID || r.text("iss") != w.issuer || r.text("username") != ada.Username || r.body["exp"] == nil || r.body["iat"] == nil {
 		t.Errorf("introspection = %s", r.raw)
 	}
 	public.call("/introspect", url.Values{"token": {tokens.access()}}).fails(401, "invalid_client")
@@ -320,6 +321,50 @@ func TestIDTokensAreSignedAsTheClientWants(t *testing.T) {
 		if header, _ := claims(t, tokens.text("id_token")); header["alg"] != alg {
 			t.Errorf("alg = %v, want %s", header["alg"], alg)
 		}
+	}
+}
+
+func TestAScriptMayReadAnswersOfItsOwnClientOnly(t *testing.T) { // A-025; sheet 39
+	t.Parallel()
+	w := start(t)
+	a, ada := w.app(t, storage.ClientSPA), w.person(t, "ada")
+	_, tokens := a.signIn(w.browser(t), ada)
+	from := func(origin string, more http.Header) http.Header {
+		h := http.Header{"Origin": {origin}}
+		for k, v := range more {
+			h[k] = v
+		}
+		return h
+	}
+	for _, origin := range []string{"https://rp.test", "https://evil.test", "null"} {
+		want := ""
+		if origin == "https://rp.test" {
+			want = origin
+		}
+		for name, r := range map[string]reply{
+			"token error": w.post(t, "/token", from(origin, nil), url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"x"}, "client_id": {a.ID}}),
+			"token form":  w.post(t, "/token", from(origin, nil), url.Values{"client_id": {a.ID}}),
+			"userinfo":    w.send(t, "GET", "/userinfo", from(origin, bearerHeader(tokens.access())), ""),
+			"revoke":      w.post(t, "/revoke", from(origin, nil), url.Values{"token": {"x"}, "client_id": {a.ID}}),
+		} {
+			if got := r.header.Get("Access-Control-Allow-Origin"); got != want || r.header.Get("Access-Control-Allow-Credentials") != "" {
+				t.Errorf("%s from %s: Access-Control-Allow-Origin %q, want %q", name, origin, got, want)
+			}
+		}
+		for _, path := range []string{"/jwks", "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"} {
+			if got := w.send(t, "GET", path, from(origin, nil), "").header.Get("Access-Control-Allow-Origin"); got != "*" {
+				t.Errorf("%s: Access-Control-Allow-Origin %q, want *", path, got)
+			}
+		}
+		for _, path := range []string{"/authorize", "/login", "/consent", "/logout"} {
+			if got := w.send(t, "GET", path, from(origin, nil), "").header.Get("Access-Control-Allow-Origin"); got != "" {
+				t.Errorf("%s: Access-Control-Allow-Origin %q, want none", path, got)
+			}
+		}
+	}
+	r := w.send(t, "OPTIONS", "/token", http.Header{"Origin": {"https://rp.test"}, "Access-Control-Request-Method": {"POST"}}, "")
+	if r.status != 204 || r.header.Get("Access-Control-Allow-Origin") != "*" || !strings.Contains(r.header.Get("Access-Control-Allow-Headers"), "Authorization") {
+		t.Errorf("preflight: %d %v", r.status, r.header)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -165,6 +166,26 @@ func (w *world) person(t testing.TB, name string) *person {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// resource registers a resource, or changes the one that there is.
+func (w *world) resource(t testing.TB, uri string, change ...func(*storage.Resource)) {
+	t.Helper()
+	apply := func(r *storage.Resource, _ *storage.Catalog) error {
+		for _, f := range change {
+			f(r)
+		}
+		return nil
+	}
+	_, err := w.db.UpdateResource(context.Background(), uri, apply, w.now(), storage.Event{})
+	if errors.Is(err, storage.ErrNotFound) {
+		r := storage.Resource{URI: uri, Name: uri, CreatedAt: w.now()}
+		apply(&r, nil)
+		err = w.db.CreateResource(context.Background(), r, nil, storage.Event{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // updateClient changes a client as an operator would.

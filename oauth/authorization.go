@@ -24,10 +24,11 @@ type authorization struct {
 	params      url.Values
 	dest        destination
 	scopes      []string
-	resources   []string
+	resources   []string         // registered ones; the provider itself is never among them
+	catalog     *storage.Catalog // that they were judged by
 	prompt      []string
 	maxAge      *int
-	hintSubject string
+	hintSubject string    // id of the person whom an id_token_hint named
 	acr         []string  // classes of authentication of which one must be reached
 	keptID      string    // of the kept request; "" when it came directly
 	unbound     bool      // the kept request was pushed, and no browser has taken it up yet
@@ -93,7 +94,7 @@ func (o *OAuth) judge(r *http.Request, a *authorization, find func(context.Conte
 	if unread != nil {
 		return true, unread
 	}
-	return true, o.checkAuthorization(a)
+	return true, o.checkAuthorization(r.Context(), a)
 }
 
 // authorizationNames are the parameters that an authorization request is made of.
@@ -150,14 +151,14 @@ func findDestination(a *authorization) error {
 	}
 	a.dest = destination{uri: uri, mode: "query", state: a.params.Get("state")}
 	switch mode := a.params.Get("response_mode"); {
-	case mode == "fragment", mode == "form_post" && storage.Origin(uri) != "":
+	case mode == "fragment", mode == "form_post" && origin(uri) != "":
 		a.dest.mode = mode
 	}
 	return nil
 }
 
 // checkAuthorization checks everything that the client may be told about by redirect.
-func (o *OAuth) checkAuthorization(a *authorization) error {
+func (o *OAuth) checkAuthorization(ctx context.Context, a *authorization) (err error) {
 	p := a.params
 	switch {
 	case p.Has("request_uri"):
@@ -177,16 +178,19 @@ func (o *OAuth) checkAuthorization(a *authorization) error {
 	case p.Has("response_mode") && p.Get("response_mode") != a.dest.mode:
 		return refuse(0, "invalid_request", "This response_mode is not offered, or not for this redirect URI.", nil)
 	}
-	for _, check := range []func(*authorization) error{checkPKCE, checkPrompt, checkMaxAge, checkScope, checkResource, checkACR} {
+	for _, check := range []func(*authorization) error{checkPKCE, checkPrompt, checkMaxAge, checkScope, checkACR} {
 		if err := check(a); err != nil {
 			return err
 		}
 	}
+	if err := o.checkResources(ctx, a); err != nil {
+		return err
+	}
 	a.hintSubject = p.Get(keptHint) // of a kept request: verified when it came
 	if p.Has("id_token_hint") {
-		a.hintSubject = o.hintSubject(p.Get("id_token_hint"))
+		a.hintSubject, err = o.hintUser(ctx, a.client, p.Get("id_token_hint"))
 	}
-	return nil
+	return err
 }
 
 // Names that only kept requests have; a client's parameters of these names are dropped.
@@ -264,33 +268,6 @@ func checkScope(a *authorization) error {
 		return refuse(0, "invalid_scope", "The client may not have any of the scopes it asked for.", nil)
 	}
 	return nil
-}
-
-func checkResource(a *authorization) error {
-	a.resources = nil // a request may be judged twice
-	for _, asked := range a.params["resource"] {
-		i := slices.IndexFunc(a.client.Resources, func(r string) bool { return sameResource(asked, r) })
-		if !isResource(asked) || i < 0 {
-			return refuse(0, "invalid_target", "The resource is not known, or not allowed for this client.", nil)
-		}
-		if !slices.Contains(a.resources, a.client.Resources[i]) {
-			a.resources = append(a.resources, a.client.Resources[i])
-		}
-	}
-	return nil
-}
-
-// sameResource compares resource indicators as clients send them: scheme and host in any case, one
-// trailing slash more or less (RFC 8707 leaves it open; several libraries add the slash).
-func sameResource(a, b string) bool { return plainResource(a) == plainResource(b) }
-
-func plainResource(s string) string {
-	u, err := url.Parse(s)
-	if err != nil {
-		return s
-	}
-	u.Scheme, u.Host = strings.ToLower(u.Scheme), strings.ToLower(u.Host)
-	return strings.TrimSuffix(u.String(), "/")
 }
 
 // checkACR finds the classes of authentication that the sign-in must reach. acr_values is a wish, so

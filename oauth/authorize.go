@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"context"
 	"crypto/subtle"
 	"errors"
 	"net/http"
@@ -113,10 +114,13 @@ var refusals = map[string]string{
 // facts reads what the decision is made on, and makes sure that it was about the client as it is.
 func (o *OAuth) facts(r *http.Request, a *authorization) (storage.Facts, error) {
 	facts, err := o.DB.AuthorizeFacts(r.Context(), a.client.ID, o.Login.SessionHash(r), o.now())
-	if err == nil && facts.ClientVersion == a.client.Version && !facts.ClientDisabled {
+	if err == nil && facts.ClientVersion == a.client.Version && facts.CatalogVersion == a.catalog.Version && !facts.ClientDisabled {
 		return facts, nil
 	}
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return facts, err
+	}
+	if _, err := o.DB.CatalogAt(r.Context(), facts.CatalogVersion); err != nil {
 		return facts, err
 	}
 	if _, err := o.judge(r, a, o.DB.Client); err != nil {
@@ -237,7 +241,9 @@ func (o *OAuth) issueCode(w http.ResponseWriter, r *http.Request, a *authorizati
 	if err != nil {
 		return o.protocolError(err)
 	}
-	o.describe(g, a, f, now)
+	if err := o.describe(r.Context(), g, a, f, now); err != nil {
+		return err
+	}
 	ctx := withUnit(r.Context(), u)
 	fr := r.Clone(ctx)
 	fr.Method, fr.Form, fr.PostForm = http.MethodGet, url.Values{
@@ -262,20 +268,24 @@ func (o *OAuth) issueCode(w http.ResponseWriter, r *http.Request, a *authorizati
 }
 
 // describe fills a new grant from the request and the facts.
-func (o *OAuth) describe(g *storage.Grant, a *authorization, f storage.Facts, now time.Time) {
+func (o *OAuth) describe(ctx context.Context, g *storage.Grant, a *authorization, f storage.Facts, now time.Time) (err error) {
 	code := now.Add(life(a.client.Lifetimes.Code, codeLife))
-	g.State, g.UserID, g.Subject, g.SessionID = storage.GrantIssued, f.User.ID, f.User.ID, &f.Session.ID
+	g.State, g.UserID, g.SessionID = storage.GrantIssued, f.User.ID, &f.Session.ID
+	if g.Subject, err = o.subject(ctx, a.client, f); err != nil {
+		return err
+	}
 	g.Scopes, g.Resources = a.scopes, a.resources
 	g.AuthTime, g.ACR, g.AMR = &f.Session.AuthTime, a.reachedACR(f.Session), f.Session.Methods
 	g.Nonce, g.CodeChallenge, g.RedirectURI = a.params.Get("nonce"), a.params.Get("code_challenge"), a.params.Get("redirect_uri")
 	g.CodeExpiresAt = &code
 	g.Offline = slices.Contains(a.scopes, "offline_access")
-	g.ExpiresAt = code.Add(life(a.client.Lifetimes.AccessToken, accessTokenLife))
+	g.ExpiresAt = code.Add(longestLife(a.client, a.catalog, a.resources))
 	if mayRefresh(a.client, a.scopes) {
 		_, absolute := refreshLife(a.client)
 		g.ExpiresAt = now.Add(absolute)
 		g.IdleExpiresAt = idleExpiry(a.client, g, now)
 	}
+	return nil
 }
 
 // mayRefresh: the client is registered for the grant, and the person allowed offline access, or the

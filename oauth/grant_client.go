@@ -22,22 +22,23 @@ func (h *clientGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 	if !slices.Contains(u.client.GrantTypes, "client_credentials") || u.client.Public() {
 		return refuse(400, "unauthorized_client", "This client may not use the client_credentials grant.", nil)
 	}
-	fresh, err := o.DB.Client(ctx, u.client.ID) // a disabled client gets nothing, on any replica
+	fresh, version, err := o.DB.ClientAndCatalog(ctx, u.client.ID) // a disabled client gets nothing, on any replica
 	if err != nil {
 		return err
 	}
 	if fresh.Version != u.client.Version {
 		return errStale
 	}
+	catalog, err := o.DB.CatalogAt(ctx, version)
+	if err != nil {
+		return err
+	}
 	list, ok := scopes(u.form.Get("scope"))
 	allowed := slices.DeleteFunc(slices.Clone(u.client.Scopes), personal)
 	if !ok || !covers(allowed, list) {
 		return refuse(400, "invalid_scope", "The client may not have one of the scopes it asked for.", nil)
 	}
-	if len(list) == 0 {
-		list = allowed
-	}
-	resources, err := narrowResources(u.form["resource"], u.client.Resources)
+	list, resources, err := u.ownTarget(list, allowed, catalog)
 	if err != nil {
 		return err
 	}
@@ -47,8 +48,11 @@ func (h *clientGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 		return err
 	}
 	g.Subject, g.Scopes, g.Resources, g.State = u.client.ID, list, resources, storage.GrantActive
-	g.ExpiresAt = now.Add(life(u.client.Lifetimes.AccessToken, accessTokenLife)).Add(time.Second)
-	u.scopes, u.resources, u.change = list, resources, changeInsert
+	u.scopes, u.change = list, changeInsert
+	if err := o.aim(u, catalog, resources); err != nil {
+		return err
+	}
+	g.ExpiresAt = now.Add(u.life).Add(time.Second)
 	if err := h.ClientCredentialsGrantHandler.HandleTokenEndpointRequest(ctx, r); err != nil {
 		return err
 	}
@@ -56,6 +60,30 @@ func (h *clientGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 		r.GrantScope(s)
 	}
 	return nil
+}
+
+// ownTarget finds what a client that acts for itself gets: the resources that it names, else those of
+// the scopes that it names, else all it may have; with the scopes that it names, else all of these
+// resources.
+func (u *unit) ownTarget(asked, allowed []string, catalog *storage.Catalog) (scopes, resources []string, err error) {
+	scopes = asked
+	if len(asked) == 0 {
+		scopes = allowed
+	}
+	mine := allowedResources(u.client, catalog)
+	if u.form.Has("resource") {
+		resources, err = chooseResources(u.form["resource"], mine)
+	} else if resources = owners(scopes, mine, catalog); len(resources) == 0 {
+		resources = mine
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	own := scopesFor(scopes, resources, catalog)
+	if len(asked) > 0 && len(own) < len(asked) {
+		return nil, nil, refuse(400, "invalid_scope", "A scope belongs to a resource that was not asked for, or that the client may not have.", nil)
+	}
+	return own, resources, nil
 }
 
 // personal scopes speak of a person, whom this grant has not.

@@ -6,7 +6,6 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -72,12 +71,15 @@ func (o *OAuth) loadCode(ctx context.Context, u *unit) error {
 	if !g.Redeemable(o.now()) {
 		return invalidGrant("the code is expired or dead, or its person, session or client is")
 	}
-	resources, err := narrowResources(u.form["resource"], within(g.Resources, u.client.Resources))
+	catalog, err := o.DB.CatalogAt(ctx, g.CatalogVersion)
 	if err != nil {
 		return err
 	}
 	u.grant, u.facts, u.firstID = &g.Grant, g, true
-	u.scopes, u.resources = within(g.Scopes, u.client.Scopes), resources
+	u.scopes = within(g.Scopes, u.client.Scopes)
+	if err := o.aim(u, catalog, g.Resources); err != nil {
+		return err
+	}
 	if g.IdleExpiresAt != nil {
 		u.idleExpires = idleExpiry(u.client, &g.Grant, o.now())
 	}
@@ -143,23 +145,4 @@ func idleExpiry(c *storage.Client, g *storage.Grant, now time.Time) *time.Time {
 		t = g.ExpiresAt
 	}
 	return &t
-}
-
-// narrowResources applies resource at the token endpoint: a subset of what was granted, all when
-// none is named (RFC 8707, 2.2).
-func narrowResources(asked, granted []string) ([]string, error) {
-	if len(asked) == 0 {
-		return granted, nil
-	}
-	var list []string
-	for _, a := range asked {
-		i := slices.IndexFunc(granted, func(g string) bool { return sameResource(a, g) })
-		if i < 0 {
-			return nil, refuse(400, "invalid_target", "The grant does not cover that resource.", fmt.Errorf("resource %q", a))
-		}
-		if !slices.Contains(list, granted[i]) {
-			list = append(list, granted[i])
-		}
-	}
-	return list, nil
 }

@@ -65,11 +65,15 @@ func (o *OAuth) loadRefresh(ctx context.Context, u *unit) error {
 	default:
 		return o.refreshStolen(ctx, u, g)
 	}
-	return u.takeRefresh(o, g)
+	catalog, err := o.DB.CatalogAt(ctx, g.CatalogVersion)
+	if err != nil {
+		return err
+	}
+	return u.takeRefresh(o, g, catalog)
 }
 
 // takeRefresh fills the unit from a grant whose refresh token was accepted.
-func (u *unit) takeRefresh(o *OAuth, g *storage.GrantFacts) error {
+func (u *unit) takeRefresh(o *OAuth, g *storage.GrantFacts, catalog *storage.Catalog) error {
 	u.scopes = within(g.Scopes, u.client.Scopes) // what the client may no longer have is dropped
 	if asked := u.form.Get("scope"); asked != "" {
 		list, ok := scopes(asked)
@@ -78,11 +82,10 @@ func (u *unit) takeRefresh(o *OAuth, g *storage.GrantFacts) error {
 		}
 		u.scopes = within(u.scopes, list)
 	}
-	resources, err := narrowResources(u.form["resource"], within(g.Resources, u.client.Resources))
-	if err != nil {
+	u.grant, u.facts = &g.Grant, g
+	if err := o.aim(u, catalog, g.Resources); err != nil {
 		return err
 	}
-	u.grant, u.facts, u.resources = &g.Grant, g, resources
 	u.idleExpires = idleExpiry(u.client, &g.Grant, o.now())
 	return nil
 }

@@ -80,9 +80,6 @@ func (o *OAuth) introspect(ctx context.Context, client *storage.Client, s string
 	}
 	a := o.describeGrant(t.GrantFacts, t.scopes)
 	a.TokenType, a.IssuedAt, a.Expires, a.Audience, a.ID = "Bearer", t.issued.Unix(), t.expires.Unix(), t.resources, tokenID(t.ID, t.number)
-	if len(a.Audience) == 0 {
-		a.Audience = audience{o.Issuer}
-	}
 	return a, nil
 }
 

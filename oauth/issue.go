@@ -52,10 +52,10 @@ func (u *unit) deriveRefreshToken(ctx context.Context, o *OAuth) (string, error)
 	return token{kind: refreshToken, key: number, grant: g.ID, number: uint32(generation)}.derive(key, g.Seed), nil
 }
 
-// makeAccessToken derives an opaque access token, or signs one (RFC 9068), as the client has it.
+// makeAccessToken derives an opaque access token, or signs one (RFC 9068).
 func (u *unit) makeAccessToken(o *OAuth, scopes []string) (string, error) {
 	g, now := u.grant, o.now()
-	expires := now.Add(life(u.client.Lifetimes.AccessToken, accessTokenLife))
+	expires := now.Add(u.life)
 	if expires.After(g.ExpiresAt) {
 		expires = g.ExpiresAt
 	}
@@ -63,7 +63,7 @@ func (u *unit) makeAccessToken(o *OAuth, scopes []string) (string, error) {
 	u.scopes, u.expiresIn = scopes, expires.Sub(now.Truncate(time.Second))
 	number := newNumber()
 	var err error
-	if u.client.AccessTokenFormat == "jwt" {
+	if u.format == "jwt" {
 		u.accessToken, err = o.signAccessToken(u, number, now, expires)
 		return u.accessToken, err
 	}
@@ -74,6 +74,9 @@ func (u *unit) makeAccessToken(o *OAuth, scopes []string) (string, error) {
 	t := token{
 		kind: accessToken, key: u.ring.current, grant: g.ID, number: number, issued: uint32(now.Unix()), expires: uint32(expires.Unix()),
 		scopes: bitmap(g.Scopes, scopes), resources: uint32(bitmap(g.Resources, u.resources)),
+	}
+	if slices.Contains(u.resources, o.Issuer) {
+		t.resources |= ourselves
 	}
 	u.accessToken = t.derive(key, g.Seed)
 	return u.accessToken, nil
@@ -118,9 +121,6 @@ func (o *OAuth) signAccessToken(u *unit, number uint32, now, expires time.Time) 
 		Issuer: o.Issuer, Subject: g.Subject, Audience: slices.Clone(u.resources), ClientID: g.ClientID,
 		Expires: expires.Unix(), IssuedAt: now.Unix(), ID: tokenID(g.ID, number), Scope: joinScopes(u.scopes), ACR: g.ACR, AMR: g.AMR,
 	}
-	if len(c.Audience) == 0 || slices.Contains(u.scopes, "openid") {
-		c.Audience = append(c.Audience, o.Issuer) // ourselves: userinfo
-	}
 	if g.AuthTime != nil {
 		c.AuthTime = g.AuthTime.Unix()
 	}
@@ -153,7 +153,7 @@ func (o *OAuth) readJWTAccessToken(ctx context.Context, s, caller string) (*pres
 	if err != nil {
 		return nil, err
 	}
-	return &presented{g, number, time.Unix(c.IssuedAt, 0), time.Unix(c.Expires, 0), words(c.Scope), c.Audience, true}, nil
+	return &presented{g, number, time.Unix(c.IssuedAt, 0), time.Unix(c.Expires, 0), words(c.Scope), c.Audience}, nil
 }
 
 // idClaims are those of an ID token (OpenID Connect Core, 2).

@@ -36,6 +36,7 @@ type pushedAnswer struct {
 // and keeps it for a browser to come.
 func (o *OAuth) Push(w http.ResponseWriter, r *http.Request) error {
 	form, err := readForm(r)
+	o.allowOrigin(w, r, form)
 	if err != nil {
 		return err
 	}

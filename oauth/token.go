@@ -21,9 +21,9 @@ import (
 //	key number (2) | grant id (16) | generation or token number (4) | [issued (4) | expiry (4) | scopes (8) | resources (4)] | HMAC-SHA-256 (32)
 //
 // The part in brackets is that of access tokens: scopes and resources are bitmaps over those of the
-// grant. The HMAC covers the kind, all that precedes it, and the random seed of the grant's row: a
-// copy of the database gives no token, nor does the key without the row. Codes and refresh tokens
-// carry no expiry, the row has it.
+// grant, with a bit for the provider itself. The HMAC covers the kind, all that precedes it, and the
+// random seed of the grant's row: a copy of the database gives no token, nor does the key without
+// the row. Codes and refresh tokens carry no expiry, the row has it.
 
 type tokenKind string
 
@@ -158,7 +158,8 @@ func newNumber() uint32 {
 // Most scopes and resources a grant can have: they must fit the bitmaps.
 const (
 	maxScopes    = 64
-	maxResources = 32
+	maxResources = 31
+	ourselves    = 1 << 31 // in the bitmap of resources: the provider itself
 )
 
 // bitmap marks which members of all are in some.
@@ -193,7 +194,6 @@ type presented struct {
 	expires   time.Time
 	scopes    []string
 	resources []string
-	jwt       bool
 }
 
 // readAccessToken finds out what an access token, opaque or JWT, is worth. A nil result without an
@@ -209,7 +209,11 @@ func (o *OAuth) readAccessToken(ctx context.Context, s, caller string) (*present
 		if err != nil || g == nil {
 			return nil, err
 		}
-		return &presented{g, t.number, time.Unix(int64(t.issued), 0), time.Unix(int64(t.expires), 0), members(g.Scopes, t.scopes), members(g.Resources, uint64(t.resources)), false}, nil
+		resources := members(g.Resources, uint64(t.resources&^ourselves))
+		if t.resources&ourselves != 0 || len(resources) == 0 {
+			resources = append(resources, o.Issuer)
+		}
+		return &presented{g, t.number, time.Unix(int64(t.issued), 0), time.Unix(int64(t.expires), 0), members(g.Scopes, t.scopes), resources}, nil
 	}
 	return o.readJWTAccessToken(ctx, s, caller)
 }

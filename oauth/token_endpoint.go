@@ -17,6 +17,7 @@ import (
 func (o *OAuth) Token(w http.ResponseWriter, r *http.Request) error {
 	arrived := o.now()
 	form, err := readForm(r)
+	o.allowOrigin(w, r, form)
 	if err != nil {
 		return err
 	}

@@ -24,9 +24,11 @@ type unit struct {
 	grant     *storage.Grant
 	facts     *storage.GrantFacts // of a grant that was read; nil for a new one
 	scopes    []string            // granted now, after narrowing
-	resources []string
-	successor bool // a grace replay: the successor of the presented refresh token is given again
-	firstID   bool // the ID token is that of the code exchange
+	resources []string            // what the access token is for, the provider itself included
+	format    string              // of the access token: opaque or jwt
+	life      time.Duration       // of the access token
+	successor bool                // a grace replay: the successor of the presented refresh token is given again
+	firstID   bool                // the ID token is that of the code exchange
 
 	change      change
 	touch       storage.Touch

@@ -11,11 +11,6 @@ import (
 
 // UserInfo tells the claims that an access token was given for (OpenID Connect Core, 5.3).
 func (o *OAuth) UserInfo(w http.ResponseWriter, r *http.Request) error {
-	if r.Method == http.MethodPost && isForm(r) == nil {
-		if err := r.ParseForm(); err != nil {
-			return badForm(err)
-		}
-	}
 	s, problem := bearer(r)
 	if problem != "" {
 		return challenge(w, 400, "invalid_request", problem, "")
@@ -44,11 +39,8 @@ func (o *OAuth) UserInfo(w http.ResponseWriter, r *http.Request) error {
 	return web.JSON(w, http.StatusOK, claims)
 }
 
-// forUs says whether the provider itself is in the token's audience: a JWT says so, an opaque token
-// is for us when openid was granted with it.
-func (o *OAuth) forUs(t *presented) bool {
-	return !t.jwt || slices.Contains(t.resources, o.Issuer)
-}
+// forUs says whether the provider itself is in the token's audience.
+func (o *OAuth) forUs(t *presented) bool { return slices.Contains(t.resources, o.Issuer) }
 
 // bearer finds the access token of a request (RFC 6750, 2): in the header, or in a posted form;
 // never in the URL. A problem is a sentence for the client's developer.
@@ -67,6 +59,9 @@ func bearer(r *http.Request) (token, problem string) {
 		}
 	}
 	if r.Method == http.MethodPost && isForm(r) == nil {
+		if err := r.ParseForm(); err != nil {
+			return "", "The form cannot be read."
+		}
 		posted := r.PostForm["access_token"]
 		if len(posted) > 1 || len(posted) == 1 && len(headers) > 0 {
 			return "", "The access token stands more than once."

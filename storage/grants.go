@@ -53,6 +53,8 @@ type Grant struct {
 type Facts struct {
 	ClientVersion  int64
 	ClientDisabled bool
+	CatalogVersion int64
+	Subject        string   // as the client's sector knows the person; "" when that was not drawn yet
 	Session        *Session // nil when nobody is signed in
 	User           *User
 	ConsentScopes  []string
@@ -68,16 +70,17 @@ func (db *DB) AuthorizeFacts(ctx context.Context, clientID string, sessionHash [
 	var u nullUser
 	var granted *time.Time
 	err := db.scanOne(ctx, "read authorization facts", `
-		select c.version, c.disabled_at is not null,
+		select c.version, c.disabled_at is not null, (select version from catalog where id = 1), coalesce(p.subject, ''),
 		  `+sessionColumns+`, `+userColumns+`,
 		  k.scopes, k.resources, k.granted_at
 		from clients c
 		left join (sessions s join users u on u.id = s.user_id and u.state = 'active')
 		  on s.secret_hash = $2 and s.ended_at is null and s.idle_expires_at > $3 and s.expires_at > $3
 		left join consents k on k.user_id = s.user_id and k.client_id = c.id and (k.expires_at is null or k.expires_at > $3)
+		left join subjects p on p.sector = c.metadata ->> 'sector_identifier' and p.user_id = s.user_id
 		where c.id = $1`,
 		[]any{clientID, sessionHash, now},
-		append(append(append([]any{&f.ClientVersion, &f.ClientDisabled}, s.fields()...), u.fields()...), &f.ConsentScopes, &f.ConsentRes, &granted)...)
+		append(append(append([]any{&f.ClientVersion, &f.ClientDisabled, &f.CatalogVersion, &f.Subject}, s.fields()...), u.fields()...), &f.ConsentScopes, &f.ConsentRes, &granted)...)
 	if err != nil {
 		return f, err
 	}
@@ -139,6 +142,7 @@ type GrantFacts struct {
 	ClientVersion  int64 // 0 when the client is gone
 	ClientDisabled bool
 	CallerVersion  int64 // of the client that asks; 0 when it is gone
+	CatalogVersion int64 // of the resources that there are
 	sessionLive    bool
 	tokenRevoked   bool
 }
@@ -180,7 +184,7 @@ func (db *DB) GrantFacts(ctx context.Context, id uuid.UUID, number int64, caller
 		  g.redirect_uri, g.code_challenge, g.seed, g.offline, g.state, g.generation, g.token_key, g.rotated_at, g.code_failures,
 		  g.code_expires_at, g.idle_expires_at, g.expires_at, g.created_at, g.revoked_at, g.revoke_reason,
 		  coalesce(c.version, 0), c.disabled_at is not null, `+userColumns+`,
-		  s.id is not null, t.number is not null, coalesce(k.version, 0)
+		  s.id is not null, t.number is not null, coalesce(k.version, 0), (select version from catalog where id = 1)
 		from grants g
 		left join clients c on c.id = g.client_id
 		left join clients k on k.id = $4
@@ -192,7 +196,7 @@ func (db *DB) GrantFacts(ctx context.Context, id uuid.UUID, number int64, caller
 		append(append([]any{&g.ID, &g.Kind, &g.ClientID, &userID, &g.SessionID, &g.Subject, &g.Scopes, &g.Resources, &g.Claims, &g.AuthTime, &g.ACR, &g.AMR, &g.Nonce,
 			&g.RedirectURI, &g.CodeChallenge, &g.Seed, &g.Offline, &g.State, &g.Generation, &g.TokenKey, &g.RotatedAt, &g.CodeFailures,
 			&g.CodeExpiresAt, &g.IdleExpiresAt, &g.ExpiresAt, &g.CreatedAt, &g.RevokedAt, &g.RevokeReason,
-			&g.ClientVersion, &g.ClientDisabled}, u.fields()...), &g.sessionLive, &g.tokenRevoked, &g.CallerVersion)...)
+			&g.ClientVersion, &g.ClientDisabled}, u.fields()...), &g.sessionLive, &g.tokenRevoked, &g.CallerVersion, &g.CatalogVersion)...)
 	if err != nil {
 		return nil, err
 	}

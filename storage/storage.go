@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -43,6 +44,7 @@ type DB struct {
 	sealer  *Sealer
 	now     func() time.Time // never part of a statement: there, time is an argument
 	clients clientCache
+	catalog atomic.Pointer[Catalog] // of resources, as last read
 }
 
 // Open makes a pool; it does not wait for the database to be there.
