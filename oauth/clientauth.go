@@ -309,13 +309,13 @@ func (o *OAuth) checkAssertion(c *storage.Client, a assertionClaims) error {
 }
 
 // assertionAudience: our issuer as the sole value (RFC 10070). With the client's legacy switch,
-// the token endpoint may stand there too.
+// the token endpoint and that for pushed requests may stand there too (RFC 9126, 2).
 func (o *OAuth) assertionAudience(c *storage.Client, raw json.RawMessage) bool {
 	list := audienceList(raw)
 	if !c.LegacyAssertionAudience {
 		return len(list) == 1 && list[0] == o.Issuer
 	}
-	return len(list) > 0 && covers([]string{o.Issuer, o.Issuer + "/token"}, list)
+	return len(list) > 0 && covers([]string{o.Issuer, o.Issuer + "/token", o.Issuer + "/par"}, list)
 }
 
 // audienceList reads aud in both of its forms; nil when it is neither.

@@ -56,6 +56,9 @@ func clean(form url.Values) error {
 			if len(v) > limit {
 				return invalidRequest("The parameter " + name + " is too long.")
 			}
+			if name == "claims" { // JSON may stand on several lines
+				v = strings.NewReplacer("\t", " ", "\r", " ", "\n", " ").Replace(v)
+			}
 			if !plainText(v) {
 				return invalidRequest("The parameter " + name + " has bytes that are no text.")
 			}

@@ -20,6 +20,9 @@ func TestParametersAreCheckedForEveryEndpoint(t *testing.T) {
 		{"resource may repeat", "resource=https://a&resource=https://b", true},
 		{"too long", "state=" + strings.Repeat("x", 2049), false},
 		{"long state", "state=" + strings.Repeat("x", 2048), true},
+		{"claims on several lines", "claims=%7B%0A%09%7D%0D%0A", true},
+		{"claims with a NUL", "claims=%7B%00%7D", false},
+		{"a state on two lines", "state=a%0Ab", false},
 		{"too many", strings.Repeat("a=1&", 101), false},
 	} {
 		form, err := url.ParseQuery(tc.query)
