@@ -15,6 +15,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"idp/outbound"
 	"idp/storage"
 )
 
@@ -36,6 +37,7 @@ type Config struct {
 	TLSCert        string   `name:"tls-cert" env:"IDP_TLS_CERT" placeholder:"FILE" help:"Certificate chain in PEM; without it, serve plain HTTP behind a proxy that speaks TLS."`
 	TLSKey         string   `name:"tls-key" env:"IDP_TLS_KEY" placeholder:"FILE" help:"Private key of the certificate in PEM."`
 	TrustedProxies []string `name:"trusted-proxies" env:"IDP_TRUSTED_PROXIES" placeholder:"CIDR" help:"Networks of the proxies whose X-Forwarded-For is believed."`
+	OutboundAllow  []string `name:"outbound-allow" env:"IDP_OUTBOUND_ALLOW" placeholder:"HOST" help:"What clients may have us call although it is not a public https address: hosts, hosts with ports, or networks of an intranet."`
 
 	Brand           string `name:"brand" env:"IDP_BRAND" default:"idp" placeholder:"NAME" help:"Name of the service on its pages."`
 	SecurityContact string `name:"security-contact" env:"IDP_SECURITY_CONTACT" placeholder:"URI" help:"Where to report security problems (mailto: or https:), published in /.well-known/security.txt."`
@@ -65,6 +67,7 @@ func configErrorf(format string, args ...any) error { return ConfigError(fmt.Spr
 func (c *Config) Check() error {
 	_, issuer := parseIssuer(c.Issuer)
 	_, proxies := c.trustedProxies()
+	_, allow := c.outboundAllow()
 	return errors.Join(
 		issuer,
 		c.Connection.checkMasterKey(),
@@ -73,6 +76,7 @@ func (c *Config) Check() error {
 		checkAddress("--ops-listen (IDP_OPS_LISTEN)", cmp.Or(c.OpsListen, ":0")),
 		c.checkTLS(),
 		proxies,
+		allow,
 		c.checkBrand(),
 		checkContact(c.SecurityContact),
 		checkLives("--session-idle", c.SessionIdle, "--session-max", c.SessionMax),
@@ -178,6 +182,15 @@ func (c *Config) trustedProxies() ([]netip.Prefix, error) {
 		list = append(list, p.Masked())
 	}
 	return list, nil
+}
+
+// outboundAllow gives what clients may have us call beside public addresses.
+func (c *Config) outboundAllow() (outbound.Allow, error) {
+	allow, err := outbound.ParseAllow(c.OutboundAllow)
+	if err != nil {
+		return allow, configErrorf("--outbound-allow (IDP_OUTBOUND_ALLOW) does not work: %v. Write it like wiki.intranet, wiki.intranet:8443 or 10.0.0.0/8.", err)
+	}
+	return allow, nil
 }
 
 func (c *Config) checkBrand() error {

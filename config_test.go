@@ -75,6 +75,7 @@ func TestEveryFaultOfTheConfigurationIsToldWithItsMend(t *testing.T) {
 		"--ops-listen":                  func(c *Config) { c.OpsListen = "localhost" },
 		"Set both":                      func(c *Config) { c.TLSCert = "cert.pem" },
 		"Write it like 10.0.0.0/8":      func(c *Config) { c.TrustedProxies = []string{"10.0.0.0/8", "proxy"} },
+		"wiki.intranet:8443":            func(c *Config) { c.OutboundAllow = []string{"wiki.intranet", "https://wiki"} },
 		"Use 1 to 64":                   func(c *Config) { c.Brand = "" },
 		"mailto:security@example.com":   func(c *Config) { c.SecurityContact = "security@example.com" },
 		"no address to report to":       func(c *Config) { c.SecurityContact = "mailto:a@example.com\nExpires: x" },

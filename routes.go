@@ -17,13 +17,14 @@ type guard int
 
 const (
 	open    guard = iota + 1 // a page for everybody, also by links and posts of other sites
-	client                   // for programs: no cookies, errors as JSON
+	client                   // for programs: no cookies, errors as JSON, read by scripts of the client's own origins
+	public                   // a document for programs: the same, read by scripts of every origin
 	browser                  // a page that no other site can post to
 	user                     // the same, for a signed-in person
 )
 
 func (g guard) String() string {
-	return [...]string{open: "open", client: "client", browser: "browser", user: "user"}[g]
+	return [...]string{open: "open", client: "client", public: "public", browser: "browser", user: "user"}[g]
 }
 
 // route is one line of the HTTP surface. Rows name no fields, so that one without a guard does not
@@ -48,8 +49,8 @@ func (s *Server) routes() []route {
 		{"userinfo", "GET POST", at + "/userinfo", client, o.UserInfo}, // OpenID Connect Core, 5.3
 		{"introspect", "POST", at + "/introspect", client, o.Introspect},
 		{"revoke", "POST", at + "/revoke", client, o.Revoke},
-		{"jwks", "GET", at + "/jwks", client, o.JWKS},
-		{"jwks alias", "GET", at + "/.well-known/jwks.json", client, o.JWKS},
+		{"jwks", "GET", at + "/jwks", public, o.JWKS},
+		{"jwks alias", "GET", at + "/.well-known/jwks.json", public, o.JWKS},
 		{"logout", "GET POST", at + "/logout", open, o.Logout}, // asks before it acts on another site's wish
 		{"logout done", "GET", at + "/logout/done", open, o.LogoutDone},
 
@@ -66,21 +67,17 @@ func (s *Server) routes() []route {
 		{"security contact", "GET", "/.well-known/security.txt", open, s.securityContact}, // RFC 9116
 		{"robots", "GET", "/robots.txt", open, robots},
 		{"icon", "GET", "/favicon.ico", open, s.site.Pages.Icon},
-
-		{"par preflight", "OPTIONS", at + "/par", client, o.Preflight},
-		{"token preflight", "OPTIONS", at + "/token", client, o.Preflight},
-		{"userinfo preflight", "OPTIONS", at + "/userinfo", client, o.Preflight},
-		{"revoke preflight", "OPTIONS", at + "/revoke", client, o.Preflight},
-		{"jwks preflight", "OPTIONS", at + "/jwks", client, o.Preflight},
-		{"jwks alias preflight", "OPTIONS", at + "/.well-known/jwks.json", client, o.Preflight},
 	}
 	if at != "" {
 		rows = append(rows, route{"home alias", "GET", at, open, s.home})
 	}
 	for _, path := range metadataPaths(at) {
-		rows = append(rows,
-			route{"discovery", "GET", path, client, o.Discovery},
-			route{"discovery preflight", "OPTIONS", path, client, o.Preflight})
+		rows = append(rows, route{"discovery", "GET", path, public, o.Discovery})
+	}
+	for _, row := range rows { // scripts ask first whether they may call
+		if row.forPrograms() {
+			rows = append(rows, route{row.name + preflight, "OPTIONS", row.path, row.guard, o.Preflight})
+		}
 	}
 	return rows
 }
@@ -110,16 +107,24 @@ func (s *Server) Handler() http.Handler {
 	}
 	for _, row := range rows {
 		allow := strings.Join(allowed[row.path], ", ")
-		router.Handle(row.path, s.site.Route(row.name, row.guard != client, func(w http.ResponseWriter, r *http.Request) error {
+		row.handler = func(w http.ResponseWriter, r *http.Request) error {
 			w.Header().Set("Allow", allow)
 			return &web.Error{Status: http.StatusMethodNotAllowed, Code: "invalid_request", Message: "This address does not answer " + known(r.Method) + " requests, only " + allow + "."}
-		}))
+		}
+		if !row.forPrograms() {
+			row.guard = open // there is nothing to protect
+		}
+		router.Handle(row.path, s.guarded(row))
 	}
 	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.site.Route("", strings.Contains(r.Header.Get("Accept"), "text/html"), notFound).ServeHTTP(w, r)
 	})
-	return s.site.Root(s.whenReady(router))
+	return s.site.Root(router)
 }
+
+const preflight = " preflight"
+
+func (row route) forPrograms() bool { return row.guard == client || row.guard == public }
 
 func (row route) allows() []string {
 	methods := strings.Fields(row.methods)
@@ -145,7 +150,16 @@ func (s *Server) guarded(row route) http.Handler {
 	case user:
 		h = s.site.Browser(s.login.User(h))
 	}
-	handler := s.site.Route(row.name, row.guard != client, h)
+	if !strings.HasSuffix(row.name, preflight) && row.name != "assets" { // these need no database
+		h = s.whenReady(h)
+	}
+	switch row.guard { // last, so that scripts can read every error
+	case client:
+		h = s.oauth.ForScripts(h)
+	case public:
+		h = s.oauth.ForEverybody(h)
+	}
+	handler := s.site.Route(row.name, !row.forPrograms(), h)
 	// To handlers, all paths are ours.
 	if at := s.site.Issuer.Path; strings.HasPrefix(row.path, at+"/") {
 		return http.StripPrefix(at, handler)
@@ -154,20 +168,15 @@ func (s *Server) guarded(row route) http.Handler {
 }
 
 // whenReady answers 503 until the schema and the keys are there, so that a server may start before
-// its database does. Files need neither.
-func (s *Server) whenReady(next http.Handler) http.Handler {
-	assets := s.site.Issuer.Path + "/assets/"
-	starting := func(w http.ResponseWriter, r *http.Request) error {
-		return &web.Error{Status: http.StatusServiceUnavailable, Code: "temporarily_unavailable", RetryAfter: 2 * time.Second,
-			Message: "We are just starting and wait for our database. Please try again in a moment.", Err: errStarting}
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.prepared.Load() && !strings.HasPrefix(r.URL.Path, assets) {
-			s.site.Route("", strings.Contains(r.Header.Get("Accept"), "text/html"), starting).ServeHTTP(w, r)
-			return
+// its database does.
+func (s *Server) whenReady(h web.Handler) web.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if !s.prepared.Load() {
+			return &web.Error{Status: http.StatusServiceUnavailable, Code: "temporarily_unavailable", RetryAfter: 2 * time.Second,
+				Message: "We are just starting and wait for our database. Please try again in a moment.", Err: errStarting}
 		}
-		next.ServeHTTP(w, r)
-	})
+		return h(w, r)
+	}
 }
 
 func notFound(http.ResponseWriter, *http.Request) error {

@@ -97,7 +97,6 @@ func TestPathsAndMethodsThatAreNotThereAreSaidSo(t *testing.T) {
 		{"PUT", "/authorize", "text/html", 405, "GET, POST, HEAD", "text/html"},
 		{"BREW", "/authorize", "text/html", 405, "GET, POST, HEAD", "text/html"},
 		{"DELETE", "/jwks", "", 405, "GET, HEAD, OPTIONS", "application/json"},
-		{"OPTIONS", "/introspect", "", 405, "POST", "application/json"},
 		{"GET", "/.well-known/security.txt", "", 404, "", "text/html"}, // none is configured
 	} {
 		w := ask(s, tc.method, tc.path, tc.accept)
@@ -114,9 +113,9 @@ func TestPreflightsAreAnsweredWhereScriptsMayCall(t *testing.T) {
 	t.Parallel()
 	s := testServer(t)
 	for path, want := range map[string]int{
-		"/token": 204, "/userinfo": 204, "/revoke": 204, "/jwks": 204, "/.well-known/jwks.json": 204,
+		"/token": 204, "/introspect": 204, "/par": 204, "/userinfo": 204, "/revoke": 204, "/jwks": 204, "/.well-known/jwks.json": 204,
 		"/.well-known/openid-configuration": 204, "/.well-known/oauth-authorization-server": 204,
-		"/introspect": 405, "/authorize": 405, "/login": 405, "/logout": 405,
+		"/consent": 405, "/account": 405, "/authorize": 405, "/login": 405, "/logout": 405,
 	} {
 		if w := ask(s, "OPTIONS", path, ""); w.Code != want || (want == 204) != (w.Header().Get("Access-Control-Allow-Origin") == "*") {
 			t.Errorf("OPTIONS %s: %d, Access-Control-Allow-Origin %q; want %d", path, w.Code, w.Header().Get("Access-Control-Allow-Origin"), want)
@@ -139,6 +138,17 @@ func TestMetadataIsFoundWhereverClientsLook(t *testing.T) {
 			var doc struct{ Issuer, Token_endpoint string }
 			if err := json.Unmarshal(w.Body.Bytes(), &doc); err != nil || doc.Issuer != issuer || doc.Token_endpoint != issuer+"/token" {
 				t.Errorf("GET %s: %d %s", path, w.Code, w.Body)
+			}
+			if head := ask(s, "HEAD", path, ""); head.Code != 200 || head.Header().Get("ETag") != w.Header().Get("ETag") || w.Header().Get("Content-Type") != "application/json" {
+				t.Errorf("HEAD %s: %d %v", path, head.Code, head.Header())
+			}
+		}
+		// A tenant that is none: 4xx in JSON makes clients try the next address, 5xx makes some stop.
+		for _, path := range []string{"/.well-known/openid-configuration/nobody", "/.well-known/oauth-authorization-server/nobody", "/nobody/.well-known/openid-configuration"} {
+			for _, accept := range []string{"", "*/*", "application/json", "application/json, text/plain, */*"} {
+				if w := ask(s, "GET", path, accept); w.Code != 404 || w.Header().Get("Content-Type") != "application/json" || !json.Valid(w.Body.Bytes()) {
+					t.Errorf("GET %s: %d %s", path, w.Code, w.Body)
+				}
 			}
 		}
 	}

@@ -22,6 +22,7 @@ import (
 	"idp/account"
 	"idp/login"
 	"idp/oauth"
+	"idp/outbound"
 	"idp/storage"
 	"idp/storage/embedded"
 	"idp/web"
@@ -116,12 +117,16 @@ func (s *Server) build(ctx context.Context, dev bool, site web.Config) error {
 		DB: s.db, Site: s.site, Log: s.log, Now: s.now,
 		Idle: c.SessionIdle, Absolute: c.SessionMax, RememberIdle: c.RememberIdle, RememberAbsolute: c.RememberMax,
 	})
+	allow, err := c.outboundAllow()
+	if err != nil {
+		return err
+	}
 	metadata, err := Metadata()
 	if err != nil {
 		return err
 	}
 	s.oauth, err = oauth.New(oauth.Config{
-		DB: s.db, Site: s.site, Login: s.login, Log: s.log, Now: s.now, Issuer: c.Issuer, Metadata: metadata,
+		DB: s.db, Site: s.site, Login: s.login, Log: s.log, Now: s.now, Issuer: c.Issuer, Metadata: metadata, Outbound: outbound.New(allow),
 	})
 	if err != nil {
 		return err

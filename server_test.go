@@ -34,6 +34,14 @@ func TestRequestsAreAskedToWaitUntilTheDatabaseIsThere(t *testing.T) {
 	if w := ask(s, "GET", "/login", "text/html"); w.Code != 503 || !strings.Contains(w.Body.String(), "just starting") {
 		t.Errorf("before, as a page: %d %s", w.Code, w.Body)
 	}
+	for path, want := range map[string]string{"/jwks": "*", "/.well-known/openid-configuration": "*", "/token": "", "/userinfo": "", "/login": ""} {
+		if w := ask(s, "GET", path, ""); w.Header().Get("Access-Control-Allow-Origin") != want || w.Code != 503 && w.Code != 405 {
+			t.Errorf("before, %s: %d, Access-Control-Allow-Origin %q, want %q", path, w.Code, w.Header().Get("Access-Control-Allow-Origin"), want)
+		}
+	}
+	if w := ask(s, "OPTIONS", "/token", ""); w.Code != 204 {
+		t.Errorf("before, a preflight: %d, want 204: it needs no database", w.Code)
+	}
 	if err := s.Ready(t.Context()); !errors.Is(err, errStarting) {
 		t.Errorf("Ready() = %v, want %v", err, errStarting)
 	}

@@ -219,7 +219,7 @@ func (w *world) send(t testing.TB, method, path string, header http.Header, body
 		t.Fatal(err)
 	}
 	r := reply{t, resp.StatusCode, resp.Header, string(raw), map[string]any{}}
-	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
+	if method != http.MethodHead && strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
 		if err := json.Unmarshal(raw, &r.body); err != nil {
 			t.Fatalf("%s %s: %v in %s", method, path, err, raw)
 		}

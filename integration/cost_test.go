@@ -44,13 +44,15 @@ func TestCostInStatements(t *testing.T) {
 	}
 	w.clock.advance(2 * time.Minute) // sessions that were not seen for a minute are touched
 	tokens = a.refresh(tokens.refresh()).ok()
-	var code string
+	var code, pushed string
 	for _, tc := range []struct {
 		name                string
 		statements, commits int
 		op                  func()
 	}{
 		{"authorize, signed in and consented", 2, 1, func() { f = a.begin(); code = b.get(f.url()).answer().Get("code") }},
+		{"push", 1, 1, func() { pushed = a.begin().push() }},
+		{"authorize, pushed", 3, 1, func() { b.get(pushed).answer() }},
 		{"code exchange", 2, 1, func() { tokens = f.exchange(code).ok() }},
 		{"refresh", 2, 1, func() { tokens = a.refresh(tokens.refresh()).ok() }},
 		{"introspection", 1, 0, func() { a.active(tokens.access()) }},

@@ -23,9 +23,6 @@ func TestDiscoveryTellsTheTruth(t *testing.T) { // conformance 1-14; A-065
 	if doc.text("issuer") != w.issuer || doc.header.Get("Content-Type") != "application/json" || !strings.Contains(doc.header.Get("Cache-Control"), "max-age") {
 		t.Errorf("issuer %q, %v", doc.text("issuer"), doc.header)
 	}
-	if r := w.send(t, "GET", paths[0], http.Header{"If-None-Match": {doc.header.Get("ETag")}}, ""); r.status != 304 {
-		t.Errorf("with its ETag: %d, want 304", r.status)
-	}
 	for name, value := range doc.body {
 		address, _ := value.(string)
 		if !strings.HasSuffix(name, "_endpoint") && name != "jwks_uri" {
@@ -122,5 +119,41 @@ func TestOtherWellKnownDocuments(t *testing.T) {
 	}
 	if r := w.send(t, "GET", "/.well-known/security.txt", nil, ""); r.status != 404 {
 		t.Errorf("security.txt without a contact: %d, want 404", r.status)
+	}
+}
+
+func TestMetadataAndKeysAreCached(t *testing.T) { // RFC 9110, 13.1.2 and 15.4.5
+	t.Parallel()
+	w := start(t)
+	for path, life := range map[string]string{
+		"/.well-known/openid-configuration": "max-age=300", "/.well-known/oauth-authorization-server": "max-age=300",
+		"/jwks": "max-age=900", "/.well-known/jwks.json": "max-age=900",
+	} {
+		full := w.send(t, "GET", path, nil, "").ok()
+		etag := full.header.Get("ETag")
+		for _, tc := range []struct {
+			method, condition string
+			status            int
+		}{
+			{"GET", etag, 304}, {"GET", "W/" + etag, 304}, {"GET", "*", 304}, {"GET", `"other", W/"more", ` + etag, 304}, {"HEAD", etag, 304},
+			{"GET", `"other"`, 200}, {"GET", strings.Trim(etag, `"`), 200}, {"HEAD", `"other"`, 200}, {"HEAD", "", 200},
+		} {
+			header := http.Header{}
+			if tc.condition != "" {
+				header.Set("If-None-Match", tc.condition)
+			}
+			r := w.send(t, tc.method, path, header, "")
+			if r.status != tc.status || (r.status == 304 || tc.method == "HEAD") != (r.raw == "") {
+				t.Errorf("%s %s with %s: %d with %d bytes, want %d", tc.method, path, tc.condition, r.status, len(r.raw), tc.status)
+			}
+			for _, name := range []string{"ETag", "Cache-Control", "Access-Control-Allow-Origin", "Cross-Origin-Resource-Policy"} {
+				if r.header.Get(name) != full.header.Get(name) {
+					t.Errorf("%s %s with %s: %s = %q, want %q", tc.method, path, tc.condition, name, r.header.Get(name), full.header.Get(name))
+				}
+			}
+		}
+		if got := full.header.Get("Cache-Control"); !strings.Contains(got, "public") || !strings.Contains(got, life) || full.header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s: Cache-Control %q, %s", path, got, full.header.Get("Content-Type"))
+		}
 	}
 }

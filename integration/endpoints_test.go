@@ -324,50 +324,6 @@ func TestIDTokensAreSignedAsTheClientWants(t *testing.T) {
 	}
 }
 
-func TestAScriptMayReadAnswersOfItsOwnClientOnly(t *testing.T) { // A-025; sheet 39
-	t.Parallel()
-	w := start(t)
-	a, ada := w.app(t, storage.ClientSPA), w.person(t, "ada")
-	_, tokens := a.signIn(w.browser(t), ada)
-	from := func(origin string, more http.Header) http.Header {
-		h := http.Header{"Origin": {origin}}
-		for k, v := range more {
-			h[k] = v
-		}
-		return h
-	}
-	for _, origin := range []string{"https://rp.test", "https://evil.test", "null"} {
-		want := ""
-		if origin == "https://rp.test" {
-			want = origin
-		}
-		for name, r := range map[string]reply{
-			"token error": w.post(t, "/token", from(origin, nil), url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"x"}, "client_id": {a.ID}}),
-			"token form":  w.post(t, "/token", from(origin, nil), url.Values{"client_id": {a.ID}}),
-			"userinfo":    w.send(t, "GET", "/userinfo", from(origin, bearerHeader(tokens.access())), ""),
-			"revoke":      w.post(t, "/revoke", from(origin, nil), url.Values{"token": {"x"}, "client_id": {a.ID}}),
-		} {
-			if got := r.header.Get("Access-Control-Allow-Origin"); got != want || r.header.Get("Access-Control-Allow-Credentials") != "" {
-				t.Errorf("%s from %s: Access-Control-Allow-Origin %q, want %q", name, origin, got, want)
-			}
-		}
-		for _, path := range []string{"/jwks", "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"} {
-			if got := w.send(t, "GET", path, from(origin, nil), "").header.Get("Access-Control-Allow-Origin"); got != "*" {
-				t.Errorf("%s: Access-Control-Allow-Origin %q, want *", path, got)
-			}
-		}
-		for _, path := range []string{"/authorize", "/login", "/consent", "/logout"} {
-			if got := w.send(t, "GET", path, from(origin, nil), "").header.Get("Access-Control-Allow-Origin"); got != "" {
-				t.Errorf("%s: Access-Control-Allow-Origin %q, want none", path, got)
-			}
-		}
-	}
-	r := w.send(t, "OPTIONS", "/token", http.Header{"Origin": {"https://rp.test"}, "Access-Control-Request-Method": {"POST"}}, "")
-	if r.status != 204 || r.header.Get("Access-Control-Allow-Origin") != "*" || !strings.Contains(r.header.Get("Access-Control-Allow-Headers"), "Authorization") {
-		t.Errorf("preflight: %d %v", r.status, r.header)
-	}
-}
-
 func TestIntrospectionOfARefreshTokenTellsItsOwnExpiry(t *testing.T) { // trap P27
 	t.Parallel()
 	w := start(t)

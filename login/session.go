@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -143,30 +142,66 @@ func (l *Login) Touch(ctx context.Context, s *storage.Session) error {
 	return nil
 }
 
-// begin signs a person in: a session with a cookie that nobody has seen before. The session of
-// the cookie before it goes on under the new one when it is the same person's, else it ends.
-// storage.ErrNotFound says that the account is not active, or that the password was replaced.
-func (l *Login) begin(w http.ResponseWriter, r *http.Request, p storage.Password, remember bool, e storage.Event) error {
+// arrival is a sign-in whose password was right.
+type arrival struct {
+	proved   storage.Password
+	remember bool             // stay signed in on this device
+	add      bool             // whoever is present is put aside; otherwise their session ends
+	request  *storage.Request // what it is for; nil for a page of our own
+	event    storage.Event
+}
+
+// begin signs a person in: a session with a cookie that nobody has seen before. A session that the
+// same person has in this browser goes on under the new cookie. storage.ErrNotFound says that the
+// account is not active, or that the password was replaced.
+func (l *Login) begin(w http.ResponseWriter, r *http.Request, a arrival) error {
 	now := l.now()
-	idle, absolute := l.lives(remember)
+	idle, absolute := l.lives(a.remember)
 	methods := []string{"pwd"}
 	s := &storage.Session{
-		ID: storage.NewRowID(), UserID: p.User.ID, AuthTime: now, Methods: methods, ACR: ACR(methods),
-		IP: web.ClientIP(r.Context()), UserAgent: userAgent(r), Persistent: remember,
+		ID: storage.NewRowID(), UserID: a.proved.User.ID, AuthTime: now, Methods: methods, ACR: ACR(methods),
+		IP: web.ClientIP(r.Context()), UserAgent: userAgent(r), Persistent: a.remember,
 		CreatedAt: now, SeenAt: now, IdleExpiresAt: now.Add(min(idle, absolute)), ExpiresAt: now.Add(absolute),
 	}
+	beside, tooMany, err := l.beside(r, a)
+	if err != nil {
+		return err
+	}
 	secret := newCookie(sessionBytes)
-	in := storage.SignIn{SecretHash: storage.HashSecret(secret), OldHash: l.SessionHash(r), PasswordSetAt: p.SetAt, Event: e}
+	in := storage.SignIn{
+		SecretHash: storage.HashSecret(secret), OldHash: l.SessionHash(r), KeepOld: a.add, Aside: hashes(l.aside(r)), End: hashes(tooMany),
+		PasswordSetAt: a.proved.SetAt, Event: a.event,
+	}
 	if err := l.DB.CreateSession(r.Context(), s, in); err != nil {
 		return err
 	}
 	life := time.Duration(0)
-	if remember {
+	if a.remember {
 		life = absolute
 	}
 	l.Site.Cookies.Set(w, web.SessionCookie, secret, life)
-	l.rememberDevice(w, r, p.User.ID, s.ID)
-	return nil
+	l.setAside(w, r, beside)
+	l.rememberDevice(w, r, a.proved.User.ID, s.ID)
+	return l.choose(r, a.request, s.ID)
+}
+
+// beside are the secrets of the sessions that stand beside a new one, and of those for which there
+// is no room any more.
+func (l *Login) beside(r *http.Request, a arrival) (keep, tooMany []string, err error) {
+	if !a.add && l.aside(r) == nil {
+		return nil, nil, nil
+	}
+	here, err := l.Here(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, s := range here {
+		if s.User.ID != a.proved.User.ID && (a.add || !s.Present) {
+			keep = append(keep, s.secret)
+		}
+	}
+	n := min(len(keep), maxAside)
+	return keep[:n], keep[n:], nil
 }
 
 // userAgent is what the browser calls itself, in text that a database can hold.
@@ -180,29 +215,4 @@ func userAgent(r *http.Request) string {
 		n--
 	}
 	return s[:n]
-}
-
-// End signs the browser out: the session and what hangs on it end in the database, then the cookie
-// goes. The reason is one word for the row and the event, such as "signed_out". It returns the
-// session that ended, nil when there was none.
-func (l *Login) End(w http.ResponseWriter, r *http.Request, reason string) (*storage.Session, error) {
-	s, u, err := l.Current(r)
-	if err != nil {
-		return nil, err
-	}
-	if s != nil {
-		now := l.now()
-		_, err = l.DB.EndSession(r.Context(), s.ID, reason, now, storage.Event{
-			At: now, Kind: "session.ended", UserID: u.ID, Actor: u.ID, IP: web.ClientIP(r.Context()),
-			Details: map[string]any{"reason": reason},
-		})
-		if errors.Is(err, storage.ErrNotFound) { // somebody else ended it a moment ago
-			s, err = nil, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("sign out: %w", err)
-		}
-	}
-	l.Site.Cookies.Clear(w, web.SessionCookie)
-	return s, nil
 }

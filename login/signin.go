@@ -163,7 +163,7 @@ func (l *Login) authenticate(w http.ResponseWriter, r *http.Request, why purpose
 		succeeded := event
 		succeeded.Kind, succeeded.Actor = "login.succeeded", p.User.ID
 		succeeded.Details = map[string]any{"methods": []string{"pwd"}, "remembered": page.Remembered}
-		err := l.begin(w, r, p, page.Remembered, succeeded)
+		err := l.begin(w, r, arrival{proved: p, remember: page.Remembered, add: page.Add, request: why.request, event: succeeded})
 		if !errors.Is(err, storage.ErrNotFound) {
 			return err
 		}

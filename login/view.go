@@ -15,6 +15,7 @@ type LoginPage struct {
 	To         string          // page of our own to go to, sent back with the form
 	Client     *web.ClientView // who asks; nil for the account itself
 	Identifier string
+	Add        bool   // whoever is present stays signed in; sent back with the form
 	Reauth     bool   // somebody is signed in and is asked to prove it again
 	SwitchURL  string // signs in somebody else
 	Remember   bool   // whether "Stay signed in on this device" is offered

@@ -151,7 +151,7 @@ func findDestination(a *authorization) error {
 	}
 	a.dest = destination{uri: uri, mode: "query", state: a.params.Get("state")}
 	switch mode := a.params.Get("response_mode"); {
-	case mode == "fragment", mode == "form_post" && origin(uri) != "":
+	case mode == "fragment", mode == "form_post" && storage.Origin(uri) != "":
 		a.dest.mode = mode
 	}
 	return nil

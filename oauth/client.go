@@ -67,7 +67,7 @@ func CheckClient(c *storage.Client) error {
 		}
 	}
 	for _, o := range c.AllowedOrigins {
-		if origin(o) != o {
+		if o == "" || storage.Origin(o) != o {
 			say("The origin %q must be scheme://host[:port] in lower case, without a path.", o)
 		}
 	}

@@ -104,6 +104,7 @@ func (o *OAuth) authenticate(w http.ResponseWriter, r *http.Request, form url.Va
 	if err != nil {
 		return nil, err
 	}
+	o.allowClientOrigin(w, r, client)
 	key := client.ID + " " + web.ClientNetwork(ctx)
 	if wait := o.failures.wait(key, o.Now()); wait > 0 && !client.Public() { // a public client has nothing to guess
 		return nil, &web.Error{Status: http.StatusTooManyRequests, Code: "temporarily_unavailable", RetryAfter: wait,

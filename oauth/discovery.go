@@ -6,11 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
-	"slices"
 	"strings"
-
-	"idp/storage"
 )
 
 // discoveryDocument puts the issuer in front of the endpoints of the file that says what we
@@ -54,15 +50,13 @@ func (o *OAuth) JWKS(w http.ResponseWriter, r *http.Request) error {
 	return public(w, r, ring.jwks, ring.etag, "public, max-age=900, stale-while-revalidate=3600")
 }
 
-// public serves a document that everybody may read, scripts of any origin included.
+// public serves a document that everybody may read.
 func public(w http.ResponseWriter, r *http.Request, body []byte, etag, cache string) error {
 	h := w.Header()
-	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox")
 	h.Set("Cache-Control", cache)
 	h.Set("ETag", etag)
-	if strings.Contains(r.Header.Get("If-None-Match"), etag) {
+	if hasETag(r.Header.Values("If-None-Match"), etag) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
@@ -71,58 +65,14 @@ func public(w http.ResponseWriter, r *http.Request, body []byte, etag, cache str
 	return nil
 }
 
-// Preflight answers the CORS preflight of every endpoint that scripts may call: any origin, without
-// credentials. Which origin may read the answer is decided when the client is known.
-func (o *OAuth) Preflight(w http.ResponseWriter, r *http.Request) error {
-	h := w.Header()
-	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Access-Control-Allow-Methods", "GET, POST")
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, DPoP, MCP-Protocol-Version")
-	h.Set("Access-Control-Max-Age", "7200")
-	h.Set("Vary", "Origin")
-	w.WriteHeader(http.StatusNoContent)
-	return nil
-}
-
-// allowOrigin lets scripts of the client's own origins read the answer, errors included. The client
-// is the one that the request names; it need not have authenticated yet.
-func (o *OAuth) allowOrigin(w http.ResponseWriter, r *http.Request, form url.Values) {
-	if r.Header.Get("Origin") == "" {
-		return
-	}
-	id := form.Get("client_id")
-	if id == "" {
-		id, _, _ = basic(r.Header.Get("Authorization"))
-	}
-	client, err := o.DB.CachedClient(r.Context(), id)
-	if err == nil {
-		o.allowClientOrigin(w, r, client)
-	}
-}
-
-func (o *OAuth) allowClientOrigin(w http.ResponseWriter, r *http.Request, c *storage.Client) {
-	w.Header().Add("Vary", "Origin")
-	asked := r.Header.Get("Origin")
-	if asked == "" || !slices.Contains(origins(c), asked) {
-		return
-	}
-	h := w.Header()
-	h.Set("Access-Control-Allow-Origin", asked)
-	h.Set("Access-Control-Expose-Headers", "WWW-Authenticate, DPoP-Nonce, Retry-After")
-	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
-}
-
-// origins are those that may read answers to a client: the registered ones, else those of its
-// redirect URIs.
-func origins(c *storage.Client) []string {
-	if len(c.AllowedOrigins) > 0 {
-		return c.AllowedOrigins
-	}
-	var list []string
-	for _, uri := range c.RedirectURIs {
-		if o := origin(uri); o != "" {
-			list = append(list, o)
+// hasETag is the weak comparison of If-None-Match (RFC 9110, 13.1.2).
+func hasETag(lines []string, etag string) bool {
+	for _, line := range lines {
+		for tag := range strings.SplitSeq(line, ",") { // ours have no comma
+			if tag = strings.TrimSpace(tag); tag == "*" || strings.TrimPrefix(tag, "W/") == etag {
+				return true
+			}
 		}
 	}
-	return list
+	return false
 }

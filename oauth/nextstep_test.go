@@ -10,9 +10,10 @@ import (
 func TestNextStep(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
-	signedIn := func(ago time.Duration) *storage.Session {
-		return &storage.Session{UserID: "usr_a", AuthTime: now.Add(-ago)}
+	factors := func(ago time.Duration, methods ...string) *storage.Session {
+		return &storage.Session{UserID: "usr_a", AuthTime: now.Add(-ago), Methods: methods}
 	}
+	signedIn := func(ago time.Duration) *storage.Session { return factors(ago, "pwd") }
 	seconds := func(n int) *int { return &n }
 	for _, tc := range []struct {
 		name    string
@@ -45,6 +46,14 @@ func TestNextStep(t *testing.T) {
 		{"another person than hinted", question{Session: signedIn(time.Minute), Remembered: true, HintSubject: "usr_b"}, stepLogin, "login_required"},
 		{"another person than hinted, no page allowed", question{Session: signedIn(time.Minute), Remembered: true, HintSubject: "usr_b", Prompt: []string{"none"}}, stepRefuse, "login_required"},
 		{"another person than hinted signed in for it", question{Session: signedIn(time.Second), Arrived: now.Add(-time.Minute), Remembered: true, HintSubject: "usr_b"}, stepRefuse, "login_required"},
+		{"a level nobody reaches here", question{Session: signedIn(time.Minute), Remembered: true, ACR: []string{"urn:idp:acr:mfa"}}, stepRefuse, "unmet_authentication_requirements"},
+		{"a level nobody reaches here, nobody signed in", question{ACR: []string{"urn:idp:acr:mfa"}}, stepRefuse, "unmet_authentication_requirements"},
+		{"an essential level that nobody knows", question{Session: signedIn(time.Minute), Remembered: true, ACR: []string{"urn:x"}}, stepRefuse, "unmet_authentication_requirements"},
+		{"a level reached", question{Session: factors(time.Minute, "pwd", "otp"), Remembered: true, ACR: []string{"urn:idp:acr:mfa"}}, stepGrant, ""},
+		{"one of two levels reached", question{Session: signedIn(time.Minute), Remembered: true, ACR: []string{"urn:idp:acr:mfa", "urn:idp:acr:1fa"}}, stepGrant, ""},
+		{"a level that a new sign-in reaches", question{Session: factors(time.Minute), Remembered: true, ACR: []string{"urn:idp:acr:1fa"}}, stepLogin, "interaction_required"},
+		{"the same, no page allowed", question{Session: factors(time.Minute), Remembered: true, ACR: []string{"urn:idp:acr:1fa"}, Prompt: []string{"none"}}, stepRefuse, "interaction_required"},
+		{"a level that the new sign-in did not reach", question{Session: factors(time.Second), Arrived: now.Add(-time.Minute), Remembered: true, ACR: []string{"urn:idp:acr:1fa"}}, stepRefuse, "unmet_authentication_requirements"},
 		{"unknown prompt", question{Session: signedIn(time.Minute), Remembered: true, Prompt: []string{"sing"}}, stepGrant, ""},
 	} {
 		tc.q.Now = now

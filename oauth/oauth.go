@@ -19,6 +19,7 @@ import (
 	"github.com/ory/fosite"
 
 	"idp/login"
+	"idp/outbound"
 	"idp/storage"
 	"idp/web"
 )
@@ -30,9 +31,10 @@ type Config struct {
 	Login    *login.Login
 	Log      *slog.Logger
 	Now      func() time.Time
-	Issuer   string        // without trailing slash
-	Metadata []byte        // .well-known/openid-configuration, endpoints relative to the issuer
-	Grace    time.Duration // how long a rotated refresh token gives its successor again; 0 means 10 s
+	Issuer   string           // without trailing slash
+	Metadata []byte           // .well-known/openid-configuration, endpoints relative to the issuer
+	Outbound *outbound.Client // calls addresses that clients name; nil calls public ones only
+	Grace    time.Duration    // how long a rotated refresh token gives its successor again; 0 means 10 s
 
 	// Keys: how long the next one is published before it signs, how long one signs, how long a
 	// retired one stays published. 0 means 48 h, 90 days, 30 days.
@@ -51,6 +53,7 @@ type OAuth struct {
 	failures  *limit // failed client authentications
 	kept      *limit // kept requests
 	pushed    *limit // requests pushed by clients that authenticate
+	origins   *origins
 }
 
 // New puts the package together. Keys are loaded by EnsureKeys or ReloadKeys.
@@ -58,11 +61,14 @@ func New(c Config) (*OAuth, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.Outbound == nil {
+		c.Outbound = outbound.New(outbound.Allow{})
+	}
 	c.Grace = or(c.Grace, 10*time.Second)
 	c.KeyPublishAhead = or(c.KeyPublishAhead, DefaultKeyPublishAhead)
 	c.KeyLife = or(c.KeyLife, 90*24*time.Hour)
 	c.KeyKeep = or(c.KeyKeep, DefaultKeyKeep)
-	o := &OAuth{Config: c, failures: newLimit(maxClientFailures), kept: newLimit(maxKeptRequests), pushed: newLimit(maxPushedRequests)}
+	o := &OAuth{Config: c, failures: newLimit(maxClientFailures), kept: newLimit(maxKeptRequests), pushed: newLimit(maxPushedRequests), origins: newOrigins(c.DB.OriginRegistered, c.Now)}
 	o.keys.Store(&keyring{})
 	o.provider = o.newProvider()
 	var err error

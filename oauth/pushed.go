@@ -36,7 +36,6 @@ type pushedAnswer struct {
 // and keeps it for a browser to come.
 func (o *OAuth) Push(w http.ResponseWriter, r *http.Request) error {
 	form, err := readForm(r)
-	o.allowOrigin(w, r, form)
 	if err != nil {
 		return err
 	}

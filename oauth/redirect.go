@@ -111,12 +111,3 @@ func isLoopbackHost(host string) bool {
 	ip := net.ParseIP(host)
 	return ip != nil && ip.IsLoopback()
 }
-
-// origin gives scheme://host[:port] of an http(s) URL, as browsers send it in Origin; "" of others.
-func origin(uri string) string {
-	u, err := url.Parse(uri)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
-		return ""
-	}
-	return strings.ToLower(u.Scheme + "://" + u.Host)
-}

@@ -13,7 +13,6 @@ import (
 // tokens of other clients stay as they are.
 func (o *OAuth) Revoke(w http.ResponseWriter, r *http.Request) error {
 	form, err := readForm(r)
-	o.allowOrigin(w, r, form)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,6 @@ import (
 func (o *OAuth) Token(w http.ResponseWriter, r *http.Request) error {
 	arrived := o.now()
 	form, err := readForm(r)
-	o.allowOrigin(w, r, form)
 	if err != nil {
 		return err
 	}

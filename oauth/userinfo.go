@@ -11,6 +11,11 @@ import (
 
 // UserInfo tells the claims that an access token was given for (OpenID Connect Core, 5.3).
 func (o *OAuth) UserInfo(w http.ResponseWriter, r *http.Request) error {
+	if r.Method == http.MethodPost && isForm(r) == nil {
+		if err := r.ParseForm(); err != nil {
+			return badForm(err)
+		}
+	}
 	s, problem := bearer(r)
 	if problem != "" {
 		return challenge(w, 400, "invalid_request", problem, "")
@@ -59,9 +64,6 @@ func bearer(r *http.Request) (token, problem string) {
 		}
 	}
 	if r.Method == http.MethodPost && isForm(r) == nil {
-		if err := r.ParseForm(); err != nil {
-			return "", "The form cannot be read."
-		}
 		posted := r.PostForm["access_token"]
 		if len(posted) > 1 || len(posted) == 1 && len(headers) > 0 {
 			return "", "The access token stands more than once."

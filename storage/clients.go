@@ -141,8 +141,8 @@ func (c *Client) fields() []any {
 func (db *DB) CreateClient(ctx context.Context, c Client, e Event) error {
 	return db.inTx(ctx, "create client "+c.ID, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `
-			insert into clients (id, metadata, secrets, source, version, created_at, updated_at)
-			values ($1, $2, $3, $4, 1, $5, $5)`, c.ID, c.ClientMetadata, noneForNil(c.Secrets), c.Source, c.CreatedAt)
+			insert into clients (id, metadata, secrets, source, version, created_at, updated_at, origins)
+			values ($1, $2, $3, $4, 1, $5, $5, $6)`, c.ID, c.ClientMetadata, noneForNil(c.Secrets), c.Source, c.CreatedAt, c.Origins())
 		if err != nil {
 			return err
 		}
@@ -156,8 +156,8 @@ func (db *DB) UpdateClient(ctx context.Context, c Client, now time.Time, e Event
 	err := db.inTx(ctx, "update client "+c.ID, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `
 			update clients
-			set metadata = $3, secrets = $4, disabled_at = $5, updated_at = $6, version = version + 1
-			where id = $1 and version = $2`, c.ID, c.Version, c.ClientMetadata, noneForNil(c.Secrets), c.DisabledAt, now)
+			set metadata = $3, secrets = $4, disabled_at = $5, updated_at = $6, version = version + 1, origins = $7
+			where id = $1 and version = $2`, c.ID, c.Version, c.ClientMetadata, noneForNil(c.Secrets), c.DisabledAt, now, c.Origins())
 		if err != nil {
 			return err
 		}

@@ -54,6 +54,21 @@ func (db *DB) Keys(ctx context.Context) ([]Key, error) {
 	return keys, nil
 }
 
+// ErasedKeys reads the public halves of signing keys that left the published keys after since, and
+// were not revoked: what they signed can still be recognised. At most 200, the latest.
+func (db *DB) ErasedKeys(ctx context.Context, since time.Time) ([]Key, error) {
+	return list(ctx, db, "read erased keys", `
+		select kid, use, alg, public, state, created_at, expires_at
+		from keys
+		where use = 'sign' and private is null and public is not null and expires_at > $1
+		order by expires_at desc
+		limit 200`, []any{since}, func(row pgx.CollectableRow) (Key, error) {
+		var k Key
+		err := row.Scan(&k.KID, &k.Use, &k.Alg, &k.Public, &k.State, &k.CreatedAt, &k.ExpiresAt)
+		return k, err
+	})
+}
+
 // AddKey stores a key, sealed. When another replica was first with a key in that state, it gives
 // ErrConflict and stores nothing.
 func (db *DB) AddKey(ctx context.Context, k Key, e Event) error {

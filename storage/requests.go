@@ -74,3 +74,16 @@ func (db *DB) SpendRequest(ctx context.Context, id string) error {
 	}
 	return err
 }
+
+// SetRequestParam notes something in a kept request of that browser, in the place of what the name
+// held before. ErrNotFound when the request was spent, has expired, or is another browser's.
+func (db *DB) SetRequestParam(ctx context.Context, id string, browserHash []byte, name, value string, now time.Time) error {
+	n, err := db.exec(ctx, "note in request", `
+		update requests
+		set params = params || jsonb_build_object($3::text, jsonb_build_array($4::text))
+		where id = $1 and browser_hash = $2 and expires_at > $5`, id, browserHash, name, value, now)
+	if err == nil && n == 0 || notText(err) {
+		return wrap("note in request", ErrNotFound)
+	}
+	return err
+}

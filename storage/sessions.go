@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -30,6 +31,9 @@ type Session struct {
 type SignIn struct {
 	SecretHash    []byte    // of the new cookie
 	OldHash       []byte    // of the cookie that the browser had before; may be nil
+	Aside         [][]byte  // of the sessions that the browser has beside that one
+	KeepOld       bool      // the session of the old cookie goes on when it is somebody else's
+	End           [][]byte  // of sessions that end, because the browser has too many
 	PasswordSetAt time.Time // of the password that was proved: replaced meanwhile, it proves nothing
 	Event         Event
 }
@@ -40,10 +44,11 @@ func HashSecret(secret string) []byte {
 	return sum[:]
 }
 
-// CreateSession stores a session under the hash of its new cookie and writes the event. The cookie
-// that the browser had before is dead afterwards: when the same person proved themselves again, the
-// row goes on with the new secret, so that grants and clients keep their session; anybody else's
-// session ends. ErrNotFound when the account is not active any more, or its password was replaced.
+// CreateSession stores a session under the hash of its new cookie and writes the event. When the
+// same person proved themselves again in this browser, the row goes on with the new secret, so that
+// grants and clients keep their session, and the cookie before is dead. Somebody else's session
+// ends, unless it is kept or stands aside. ErrNotFound when the account is not active any more, or
+// its password was replaced.
 func (db *DB) CreateSession(ctx context.Context, s *Session, in SignIn) error {
 	return db.inTx(ctx, "create session", func(tx pgx.Tx) error {
 		// The lock makes a suspension or a new password wait, or be seen.
@@ -57,8 +62,15 @@ func (db *DB) CreateSession(ctx context.Context, s *Session, in SignIn) error {
 		if err != nil {
 			return err
 		}
-		renewed, err := renewSession(ctx, tx, s, in.SecretHash, in.OldHash)
+		renewed, err := renewSession(ctx, tx, s, in)
 		if err != nil {
+			return err
+		}
+		ends := in.End
+		if in.OldHash != nil && !in.KeepOld { // the person's own has another hash by now
+			ends = append(slices.Clone(ends), in.OldHash)
+		}
+		if err := replaceSessions(ctx, tx, ends, s.CreatedAt); err != nil {
 			return err
 		}
 		if !renewed {
@@ -76,38 +88,56 @@ func (db *DB) CreateSession(ctx context.Context, s *Session, in SignIn) error {
 	})
 }
 
-func renewSession(ctx context.Context, tx pgx.Tx, s *Session, secretHash, oldHash []byte) (bool, error) {
-	if oldHash == nil {
+// renewSession gives the row that the person has in this browser already, if any, the new secret.
+func renewSession(ctx context.Context, tx pgx.Tx, s *Session, in SignIn) (bool, error) {
+	own := in.Aside
+	if in.OldHash != nil {
+		own = append(slices.Clone(own), in.OldHash)
+	}
+	if len(own) == 0 {
 		return false, nil
 	}
+	// The hash stands in the outer condition too: it is what settles races for the row.
 	err := tx.QueryRow(ctx, `
 		update sessions
 		set secret_hash = $2, auth_time = $4, methods = $5, acr = $6, ip = $7, user_agent = $8, persistent = $9,
 		  seen_at = $10, idle_expires_at = $11, expires_at = $12
-		where secret_hash = $1 and user_id = $3 and ended_at is null and idle_expires_at > $10 and expires_at > $10
+		where secret_hash = any($1)
+		  and id = (
+		    select id
+		    from sessions
+		    where secret_hash = any($1) and user_id = $3 and ended_at is null and idle_expires_at > $10 and expires_at > $10
+		    order by auth_time desc, id
+		    limit 1)
+		  and ended_at is null
 		returning id`,
-		oldHash, secretHash, s.UserID, s.AuthTime, s.Methods, s.ACR, s.IP, s.UserAgent, s.Persistent,
+		own, in.SecretHash, s.UserID, s.AuthTime, s.Methods, s.ACR, s.IP, s.UserAgent, s.Persistent,
 		s.CreatedAt, s.IdleExpiresAt, s.ExpiresAt).Scan(&s.ID)
-	if err == nil {
-		return true, nil
-	}
-	if !errors.Is(err, pgx.ErrNoRows) {
-		return false, err
-	}
-	var oldID uuid.UUID
-	err = tx.QueryRow(ctx, `
-		update sessions
-		set ended_at = $2, end_reason = 'replaced'
-		where secret_hash = $1 and ended_at is null
-		returning id`, oldHash, s.CreatedAt).Scan(&oldID)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
 	}
-	if err != nil {
-		return false, err
+	return err == nil, err
+}
+
+// replaceSessions ends sessions by the hashes of their cookies, with the grants that hang on them.
+func replaceSessions(ctx context.Context, tx pgx.Tx, hashes [][]byte, now time.Time) error {
+	if len(hashes) == 0 {
+		return nil
 	}
-	_, err = revokeSessionGrants(ctx, tx, []uuid.UUID{oldID}, "session_replaced", s.CreatedAt)
-	return false, err
+	rows, err := tx.Query(ctx, `
+		update sessions
+		set ended_at = $2, end_reason = 'replaced'
+		where secret_hash = any($1) and ended_at is null
+		returning id`, hashes, now)
+	if err != nil {
+		return err
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	if err != nil {
+		return err
+	}
+	_, err = revokeSessionGrants(ctx, tx, ids, "session_replaced", now)
+	return err
 }
 
 const sessionColumns = `s.id, s.user_id, s.auth_time, s.methods, s.acr, s.ip, s.user_agent, s.persistent, s.created_at, s.seen_at, s.idle_expires_at, s.expires_at, s.ended_at`

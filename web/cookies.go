@@ -12,9 +12,10 @@ type Cookies struct{ Secure bool }
 
 // Names of our cookies, without the prefix.
 const (
-	SessionCookie = "idp_sid"  // the signed-in session
-	FlowCookie    = "idp_flow" // binds kept requests and forms to the browser
-	DeviceCookie  = "idp_dev"  // tells that people signed in here before
+	SessionCookie  = "idp_sid"      // the signed-in session
+	AccountsCookie = "idp_accounts" // further sessions of this browser, put aside
+	FlowCookie     = "idp_flow"     // binds kept requests and forms to the browser
+	DeviceCookie   = "idp_dev"      // tells that people signed in here before
 )
 
 func (c Cookies) name(n string) string {
@@ -42,7 +43,7 @@ func (c Cookies) Clear(w http.ResponseWriter, name string) {
 // Value reads a cookie; "" when it is missing or longer than any of ours.
 func (c Cookies) Value(r *http.Request, name string) string {
 	k, err := r.Cookie(c.name(name))
-	if err != nil || len(k.Value) > 128 {
+	if err != nil || len(k.Value) > 256 {
 		return ""
 	}
 	return k.Value

@@ -43,8 +43,8 @@ func TestCookiesOfAnotherNameOrSizeAreNotRead(t *testing.T) {
 		"__Host-idp_sid=ours":                        "ours",
 		"idp_sid=planted":                            "",
 		"idp_sid=planted; __Host-idp_sid=ours":       "ours",
-		"__Host-idp_sid=" + strings.Repeat("x", 128): strings.Repeat("x", 128),
-		"__Host-idp_sid=" + strings.Repeat("x", 129): "",
+		"__Host-idp_sid=" + strings.Repeat("x", 256): strings.Repeat("x", 256),
+		"__Host-idp_sid=" + strings.Repeat("x", 257): "",
 		"": "",
 	} {
 		r := get("/")

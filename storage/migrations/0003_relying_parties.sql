@@ -70,5 +70,18 @@ create table outbox (
 create index outbox_due on outbox (next_at) where next_at is not null;
 create index outbox_created on outbox (created_at);
 
+-- From where scripts may read answers to the client, as browsers write it: for the question whether
+-- an origin belongs to any client.
+alter table clients add column origins text[] not null default '{}';
+update clients c set origins = coalesce((
+  select array_agg(distinct regexp_replace(regexp_replace(lower(substring(u from '^[A-Za-z]+://[^/?]+')), '^(https://[^/]*):443$', '\1'), '^(http://[^/]*):80$', '\1'))
+  from jsonb_array_elements_text(
+    case when jsonb_array_length(coalesce(c.metadata -> 'allowed_origins', '[]')) > 0 then c.metadata -> 'allowed_origins'
+      else coalesce(c.metadata -> 'redirect_uris', '[]') end) as t(u)
+  where u ~* '^https?://[^/?]'), '{}');
+create index clients_origins on clients using gin (origins);
+
 -- +goose Down
+drop index clients_origins;
+alter table clients drop column origins;
 drop table outbox, subjects, session_clients, catalog, resources;
