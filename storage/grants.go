@@ -60,6 +60,7 @@ type Facts struct {
 	ConsentScopes  []string
 	ConsentRes     []string
 	Consented      bool
+	MayUse         bool // whether the person may use the client at all
 }
 
 // AuthorizeFacts reads what an authorization request by a client, in the browser that holds the
@@ -72,7 +73,7 @@ func (db *DB) AuthorizeFacts(ctx context.Context, clientID string, sessionHash [
 	err := db.scanOne(ctx, "read authorization facts", `
 		select c.version, c.disabled_at is not null, (select version from catalog where id = 1), coalesce(p.subject, ''),
 		  `+sessionColumns+`, `+userColumns+`,
-		  k.scopes, k.resources, k.granted_at
+		  k.scopes, k.resources, k.granted_at, `+mayUse+`
 		from clients c
 		left join (sessions s join users u on u.id = s.user_id and u.state = 'active')
 		  on s.secret_hash = $2 and s.ended_at is null and s.idle_expires_at > $3 and s.expires_at > $3
@@ -80,7 +81,7 @@ func (db *DB) AuthorizeFacts(ctx context.Context, clientID string, sessionHash [
 		left join subjects p on p.sector = c.metadata ->> 'sector_identifier' and p.user_id = s.user_id
 		where c.id = $1`,
 		[]any{clientID, sessionHash, now},
-		append(append(append([]any{&f.ClientVersion, &f.ClientDisabled, &f.CatalogVersion, &f.Subject}, s.fields()...), u.fields()...), &f.ConsentScopes, &f.ConsentRes, &granted)...)
+		append(append(append([]any{&f.ClientVersion, &f.ClientDisabled, &f.CatalogVersion, &f.Subject}, s.fields()...), u.fields()...), &f.ConsentScopes, &f.ConsentRes, &granted, &f.MayUse)...)
 	if err != nil {
 		return f, err
 	}
@@ -141,10 +142,12 @@ type GrantFacts struct {
 	User           *User // nil for a client acting for itself
 	ClientVersion  int64 // 0 when the client is gone
 	ClientDisabled bool
-	CallerVersion  int64 // of the client that asks; 0 when it is gone
-	CatalogVersion int64 // of the resources that there are
-	sessionLive    bool
+	CallerVersion  int64      // of the client that asks; 0 when it is gone
+	CatalogVersion int64      // of the resources that there are
+	Groups         []string   // claim values of the person's groups; nil when nothing of the grant needs them
+	SessionEnds    *time.Time // the latest end of the session it was made in; nil when that is over
 	tokenRevoked   bool
+	mayUse         bool
 }
 
 // Alive says whether tokens may be derived from the grant, and count, at this moment: the one
@@ -153,10 +156,18 @@ func (g *GrantFacts) Alive(now time.Time) bool {
 	switch {
 	case g.State != GrantActive, !now.Before(g.ExpiresAt), g.ClientVersion == 0, g.ClientDisabled, g.tokenRevoked:
 		return false
-	case g.UserID != "" && (g.User == nil || g.User.State != UserActive):
+	case g.UserID != "" && (g.User == nil || g.User.State != UserActive || !g.mayUse):
 		return false
 	}
-	return g.Offline || g.SessionID == nil || g.sessionLive
+	return g.Offline || g.SessionID == nil || g.SessionEnds != nil
+}
+
+// Ends is when the grant ends at the latest: by itself, or with its session if it hangs on one.
+func (g *GrantFacts) Ends() time.Time {
+	if !g.Offline && g.SessionEnds != nil && g.SessionEnds.Before(g.ExpiresAt) {
+		return *g.SessionEnds
+	}
+	return g.ExpiresAt
 }
 
 // Redeemable says whether the grant's code may still be redeemed, the code itself being right.
@@ -184,7 +195,7 @@ func (db *DB) GrantFacts(ctx context.Context, id uuid.UUID, number int64, caller
 		  g.redirect_uri, g.code_challenge, g.seed, g.offline, g.state, g.generation, g.token_key, g.rotated_at, g.code_failures,
 		  g.code_expires_at, g.idle_expires_at, g.expires_at, g.created_at, g.revoked_at, g.revoke_reason,
 		  coalesce(c.version, 0), c.disabled_at is not null, `+userColumns+`,
-		  s.id is not null, t.number is not null, coalesce(k.version, 0), (select version from catalog where id = 1)
+		  s.expires_at, t.number is not null, coalesce(k.version, 0), (select version from catalog where id = 1), `+groupClaims+`, `+mayUse+`
 		from grants g
 		left join clients c on c.id = g.client_id
 		left join clients k on k.id = $4
@@ -196,7 +207,7 @@ func (db *DB) GrantFacts(ctx context.Context, id uuid.UUID, number int64, caller
 		append(append([]any{&g.ID, &g.Kind, &g.ClientID, &userID, &g.SessionID, &g.Subject, &g.Scopes, &g.Resources, &g.Claims, &g.AuthTime, &g.ACR, &g.AMR, &g.Nonce,
 			&g.RedirectURI, &g.CodeChallenge, &g.Seed, &g.Offline, &g.State, &g.Generation, &g.TokenKey, &g.RotatedAt, &g.CodeFailures,
 			&g.CodeExpiresAt, &g.IdleExpiresAt, &g.ExpiresAt, &g.CreatedAt, &g.RevokedAt, &g.RevokeReason,
-			&g.ClientVersion, &g.ClientDisabled}, u.fields()...), &g.sessionLive, &g.tokenRevoked, &g.CallerVersion, &g.CatalogVersion)...)
+			&g.ClientVersion, &g.ClientDisabled}, u.fields()...), &g.SessionEnds, &g.tokenRevoked, &g.CallerVersion, &g.CatalogVersion, &g.Groups, &g.mayUse)...)
 	if err != nil {
 		return nil, err
 	}

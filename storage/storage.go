@@ -26,6 +26,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrConflict says that a unique value is taken, or that a conditional change found another state.
 	ErrConflict = errors.New("conflict")
+	// ErrTooMany says that a bound of the data was reached.
+	ErrTooMany = errors.New("too many")
 )
 
 // Config says how to reach the database.
