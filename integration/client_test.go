@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"idp/oauth"
 	"idp/storage"
 )
@@ -36,7 +38,7 @@ func (w *world) app(t testing.TB, kind string, change ...func(*storage.Client)) 
 		Name: "Acme Wiki", Type: kind, AuthMethod: "client_secret_basic", IDTokenAlg: "RS256", AccessTokenFormat: "opaque",
 		RedirectURIs: []string{callback}, PostLogoutRedirectURIs: []string{"https://rp.test/bye"},
 		GrantTypes: []string{"authorization_code", "refresh_token"},
-		Scopes:     []string{"openid", "profile", "email", "address", "phone", "offline_access"},
+		Scopes:     []string{"openid", "profile", "email", "address", "phone", "groups", "offline_access"},
 	}}
 	switch kind {
 	case storage.ClientSPA:
@@ -259,4 +261,24 @@ func decode(raw []byte) map[string]any {
 	m := map[string]any{}
 	json.Unmarshal(raw, &m) // an answer that is no JSON has no members
 	return m
+}
+
+func basicHeader(a *app) http.Header {
+	return http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(a.ID)+":"+url.QueryEscape(a.secret)))}}
+}
+
+// verifies checks the signature of a JWT with the published keys.
+func (w *world) verifies(t testing.TB, token string) {
+	t.Helper()
+	var set jose.JSONWebKeySet
+	if err := json.Unmarshal([]byte(w.send(t, "GET", "/jwks", nil, "").ok().raw), &set); err != nil {
+		t.Fatal(err)
+	}
+	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.PS256, jose.EdDSA})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := jws.Verify(set); err != nil {
+		t.Errorf("the signature of %v does not verify: %v", jws.Signatures[0].Header, err)
+	}
 }

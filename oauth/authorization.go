@@ -28,8 +28,9 @@ type authorization struct {
 	catalog     *storage.Catalog // that they were judged by
 	prompt      []string
 	maxAge      *int
-	hintSubject string    // id of the person whom an id_token_hint named
-	acr         []string  // classes of authentication of which one must be reached
+	hintSubject string   // id of the person whom an id_token_hint named
+	acr         []string // classes of authentication of which one must be reached
+	claims      claimsRequest
 	keptID      string    // of the kept request; "" when it came directly
 	unbound     bool      // the kept request was pushed, and no browser has taken it up yet
 	arrived     time.Time // when it first came
@@ -100,7 +101,7 @@ func (o *OAuth) judge(r *http.Request, a *authorization, find func(context.Conte
 // authorizationNames are the parameters that an authorization request is made of.
 var authorizationNames = []string{
 	"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce", "code_challenge", "code_challenge_method",
-	"prompt", "max_age", "display", "ui_locales", "claims_locales", "login_hint", "id_token_hint", "acr_values", "resource",
+	"prompt", "max_age", "display", "ui_locales", "claims_locales", "login_hint", "id_token_hint", "acr_values", "resource", "claims",
 	"request", "request_uri", "registration",
 }
 
@@ -178,7 +179,7 @@ func (o *OAuth) checkAuthorization(ctx context.Context, a *authorization) (err e
 	case p.Has("response_mode") && p.Get("response_mode") != a.dest.mode:
 		return refuse(0, "invalid_request", "This response_mode is not offered, or not for this redirect URI.", nil)
 	}
-	for _, check := range []func(*authorization) error{checkPKCE, checkPrompt, checkMaxAge, checkScope, checkACR} {
+	for _, check := range []func(*authorization) error{checkPKCE, checkPrompt, checkMaxAge, checkScope, checkClaims, checkACR} {
 		if err := check(a); err != nil {
 			return err
 		}
@@ -272,9 +273,17 @@ func checkScope(a *authorization) error {
 
 // checkACR finds the classes of authentication that the sign-in must reach. acr_values is a wish, so
 // names that we do not know are ignored; those that we know count as in RFC 9470, 5: whoever asks for
-// more than a sign-in here can give hears so, instead of getting less.
+// more than a sign-in here can give hears so, instead of getting less. Of an essential acr claim
+// (OpenID Connect Core, 5.5.1.1) no name is ignored: one of them must be reached.
 func checkACR(a *authorization) error {
+	if a.claims.acrEssential {
+		a.acr = a.claims.acr
+		return nil
+	}
 	asked := words(a.params.Get("acr_values"))
+	if len(asked) == 0 {
+		asked = a.claims.acr
+	}
 	if len(asked) == 0 {
 		asked = a.client.DefaultACR
 	}

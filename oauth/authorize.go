@@ -71,6 +71,8 @@ func (o *OAuth) decide(w http.ResponseWriter, r *http.Request, a *authorization,
 		return o.sendTo(w, r, a, "/login")
 	case stepConsent:
 		return o.sendTo(w, r, a, "/consent")
+	case stepBarred:
+		return o.barred(w, r, a, facts)
 	case stepRefuse:
 		return refuse(0, refusal, refusals[refusal], nil)
 	}
@@ -106,6 +108,7 @@ var refusals = map[string]string{
 	"login_required":             "The person has to sign in.",
 	"consent_required":           "The person has to be asked for consent.",
 	"account_selection_required": "The person has to choose an account.",
+	"access_denied":              "The person may not use this client.",
 	"interaction_required":       "The person has to sign in with more than they did.",
 
 	"unmet_authentication_requirements": "The sign-in cannot reach the class of authentication that was asked for.",
@@ -133,8 +136,9 @@ func (o *OAuth) question(a *authorization, f storage.Facts, consentGiven bool) q
 	return question{
 		Now: o.now(), Arrived: a.arrived, Session: f.Session,
 		Prompt: a.prompt, MaxAge: a.maxAge, HintSubject: a.hintSubject, ACR: a.acr,
+		NotNamed: !a.claims.answeredBy(a.client, f), Barred: !f.MayUse,
 		ConsentGiven:  consentGiven,
-		Remembered:    f.Consented && covers(f.ConsentScopes, a.scopes) && covers(f.ConsentRes, a.resources),
+		Remembered:    f.Consented && covers(f.ConsentScopes, a.consentScopes()) && covers(f.ConsentRes, a.resources),
 		FirstParty:    a.client.SkipConsent && a.client.Source != "registration" && a.client.Source != "cimd",
 		MustAskAlways: !identityAssured(a),
 	}
@@ -274,7 +278,7 @@ func (o *OAuth) describe(ctx context.Context, g *storage.Grant, a *authorization
 	if g.Subject, err = o.subject(ctx, a.client, f); err != nil {
 		return err
 	}
-	g.Scopes, g.Resources = a.scopes, a.resources
+	g.Scopes, g.Resources, g.Claims = a.scopes, a.resources, a.claims.single.stored()
 	g.AuthTime, g.ACR, g.AMR = &f.Session.AuthTime, a.reachedACR(f.Session), f.Session.Methods
 	g.Nonce, g.CodeChallenge, g.RedirectURI = a.params.Get("nonce"), a.params.Get("code_challenge"), a.params.Get("redirect_uri")
 	g.CodeExpiresAt = &code

@@ -106,6 +106,7 @@ func CheckClient(c *storage.Client) error {
 	if c.SkipConsent && (c.Source == "registration" || c.Source == "cimd") {
 		say("A client that registered itself always asks for consent.")
 	}
+	wrong = append(wrong, checkTold(c)...)
 	for _, l := range []struct {
 		what          string
 		value, lo, hi int

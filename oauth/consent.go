@@ -78,16 +78,16 @@ func (o *OAuth) consent(w http.ResponseWriter, r *http.Request, a *authorization
 // asked sums up what the page shows: when it has changed by the time of the answer, it is shown
 // again.
 func (a *authorization) asked() string {
-	sum := sha256.Sum256(mustJSON([]any{a.scopes, a.resources, a.dest.uri, a.client.Name}))
+	sum := sha256.Sum256(mustJSON([]any{a.consentScopes(), a.resources, a.dest.uri, a.client.Name}))
 	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
 func (o *OAuth) allow(w http.ResponseWriter, r *http.Request, a *authorization, f storage.Facts) error {
 	now := o.now()
 	event := storage.Event{At: now, Kind: "consent.granted", UserID: f.User.ID, ClientID: a.client.ID, Actor: f.User.ID,
-		IP: web.ClientIP(r.Context()), Details: map[string]any{"scopes": a.scopes}}
+		IP: web.ClientIP(r.Context()), Details: map[string]any{"scopes": a.consentScopes()}}
 	err := o.DB.RememberConsent(r.Context(), storage.Consent{
-		UserID: f.User.ID, ClientID: a.client.ID, Scopes: a.scopes, Resources: noneForNil(a.resources), GrantedAt: now,
+		UserID: f.User.ID, ClientID: a.client.ID, Scopes: a.consentScopes(), Resources: noneForNil(a.resources), GrantedAt: now,
 		Snapshot: map[string]any{"client_name": a.client.Name, "redirect_uri": a.dest.uri},
 	}, event)
 	if err != nil {
@@ -124,7 +124,7 @@ func (o *OAuth) showConsent(w http.ResponseWriter, r *http.Request, a *authoriza
 			page.RedirectHost = u.Scheme + ":"
 		}
 	}
-	for _, s := range a.scopes {
+	for _, s := range a.consentScopes() {
 		if s != "openid" {
 			page.Scopes = append(page.Scopes, ScopeView{s, login.ScopeText(s), scopeDetail(s, f.User), f.Consented && !slices.Contains(f.ConsentScopes, s)})
 		}

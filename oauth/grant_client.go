@@ -88,5 +88,5 @@ func (u *unit) ownTarget(asked, allowed []string, catalog *storage.Catalog) (sco
 
 // personal scopes speak of a person, whom this grant has not.
 func personal(scope string) bool {
-	return slices.Contains([]string{"openid", "profile", "email", "address", "phone", "offline_access"}, scope)
+	return slices.Contains([]string{"openid", "profile", "email", "address", "phone", "groups", "offline_access"}, scope)
 }

@@ -87,6 +87,9 @@ func (u *unit) takeRefresh(o *OAuth, g *storage.GrantFacts, catalog *storage.Cat
 		return err
 	}
 	u.idleExpires = idleExpiry(u.client, &g.Grant, o.now())
+	if u.successor { // nothing is written: the row has it
+		u.idleExpires = g.IdleExpiresAt
+	}
 	return nil
 }
 

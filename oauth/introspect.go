@@ -1,10 +1,13 @@
 package oauth
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"mime"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"idp/storage"
@@ -54,11 +57,44 @@ func (o *OAuth) Introspect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return web.JSON(w, http.StatusOK, answer)
+	w.Header().Add("Vary", "Accept")
+	if !accepts(r, introspectionJWT) {
+		return web.JSON(w, http.StatusOK, answer)
+	}
+	return o.answerJWT(w, introspectionJWT, cmp.Or(client.IntrospectionAlg, "RS256"), typIntrospection, signedIntrospection{
+		Issuer: o.Issuer, Audience: client.ID, IssuedAt: o.now().Unix(), Introspection: answer,
+	})
 }
 
-func (o *OAuth) introspect(ctx context.Context, client *storage.Client, s string) (introspection, error) {
-	none := introspection{}
+const introspectionJWT = "application/token-introspection+jwt"
+
+// signedIntrospection is RFC 9701, 5. It has no sub and no exp, so that nobody takes it for a token.
+type signedIntrospection struct {
+	Issuer        string         `json:"iss"`
+	Audience      string         `json:"aud"`
+	IssuedAt      int64          `json:"iat"`
+	Introspection map[string]any `json:"token_introspection"`
+}
+
+// accepts says whether a request asks for that very media type: wildcards get the usual answer.
+func accepts(r *http.Request, mediaType string) bool {
+	for _, header := range r.Header.Values("Accept") {
+		for _, entry := range strings.Split(header, ",") {
+			kind, params, err := mime.ParseMediaType(entry)
+			if err != nil || kind != mediaType {
+				continue
+			}
+			q, err := strconv.ParseFloat(cmp.Or(params["q"], "1"), 64)
+			return err == nil && q > 0
+		}
+	}
+	return false
+}
+
+// introspect gives the members of the answer: those that say what the token is, and what the rules
+// of its client add.
+func (o *OAuth) introspect(ctx context.Context, client *storage.Client, s string) (map[string]any, error) {
+	none := with(nil, introspection{})
 	if strings.HasPrefix(s, string(refreshToken)) {
 		g, err := o.readRefreshToken(ctx, s, client)
 		if err != nil || g == nil || g.ClientID != client.ID || g.IdleExpiresAt == nil || !o.now().Before(*g.IdleExpiresAt) || !g.Alive(o.now()) {
@@ -69,7 +105,7 @@ func (o *OAuth) introspect(ctx context.Context, client *storage.Client, s string
 		if g.RotatedAt != nil {
 			a.IssuedAt = g.RotatedAt.Unix()
 		}
-		return a, nil
+		return with(nil, a), nil
 	}
 	t, err := o.readAccessToken(ctx, s, client.ID)
 	if err == nil && t != nil && t.CallerVersion != client.Version {
@@ -80,7 +116,14 @@ func (o *OAuth) introspect(ctx context.Context, client *storage.Client, s string
 	}
 	a := o.describeGrant(t.GrantFacts, t.scopes)
 	a.TokenType, a.IssuedAt, a.Expires, a.Audience, a.ID = "Bearer", t.issued.Unix(), t.expires.Unix(), t.resources, tokenID(t.ID, t.number)
-	return a, nil
+	if t.ClientID != client.ID {
+		if client, err = o.clientOf(ctx, t.GrantFacts); errors.Is(err, storage.ErrNotFound) {
+			return none, nil
+		} else if err != nil {
+			return none, err
+		}
+	}
+	return with(accountOf(client, t.GrantFacts, t.scopes).accessToken(), a), nil
 }
 
 // mayIntrospect: the token's own client, an API in its audience, or one with the right to all.

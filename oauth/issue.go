@@ -8,8 +8,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -56,8 +54,8 @@ func (u *unit) deriveRefreshToken(ctx context.Context, o *OAuth) (string, error)
 func (u *unit) makeAccessToken(o *OAuth, scopes []string) (string, error) {
 	g, now := u.grant, o.now()
 	expires := now.Add(u.life)
-	if expires.After(g.ExpiresAt) {
-		expires = g.ExpiresAt
+	if ends := u.ends(); expires.After(ends) { // no token outlives what it is derived from
+		expires = ends
 	}
 	expires = expires.Truncate(time.Second)
 	u.scopes, u.expiresIn = scopes, expires.Sub(now.Truncate(time.Second))
@@ -124,7 +122,7 @@ func (o *OAuth) signAccessToken(u *unit, number uint32, now, expires time.Time) 
 	if g.AuthTime != nil {
 		c.AuthTime = g.AuthTime.Unix()
 	}
-	return o.sign(u.ring, u.client.IDTokenAlg, typAccessToken, c)
+	return o.sign(u.ring, u.client.IDTokenAlg, typAccessToken, with(u.account(u.scopes).accessToken(), c))
 }
 
 // tokenID is the jti of a JWT access token: its grant and number, so that it can be revoked.
@@ -194,21 +192,7 @@ func (u *unit) makeIDToken(o *OAuth, scopes []string) (string, error) {
 	if g.SessionID != nil {
 		c.SID = sessionID(*g.SessionID, g.ClientID)
 	}
-	if !u.client.IDTokenClaims || u.facts == nil || u.facts.User == nil {
-		return o.sign(u.ring, u.client.IDTokenAlg, typIDToken, c)
-	}
-	all := scopeClaims(u.facts.User, scopes)
-	var own map[string]any
-	if err := json.Unmarshal(mustJSON(c), &own); err != nil {
-		return "", fmt.Errorf("merge claims: %w", err)
-	}
-	maps.Copy(all, own) // the token's own claims win
-	for _, name := range []string{"exp", "iat", "auth_time"} {
-		if f, ok := all[name].(float64); ok {
-			all[name] = int64(f)
-		}
-	}
-	return o.sign(u.ring, u.client.IDTokenAlg, typIDToken, all)
+	return o.sign(u.ring, u.client.IDTokenAlg, typIDToken, with(u.account(scopes).idToken(), c))
 }
 
 // halfHash is at_hash: the left half of the hash that the signature algorithm uses (OpenID Connect

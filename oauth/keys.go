@@ -65,8 +65,10 @@ type signingKey struct {
 
 // Types of the JWTs we sign (RFC 8725, 3.11).
 const (
-	typIDToken     = "JWT"
-	typAccessToken = "at+jwt"
+	typIDToken       = "JWT"
+	typAccessToken   = "at+jwt"
+	typUserInfo      = "" // none: some libraries take only JWT there, and an ID token it must not pass for
+	typIntrospection = "token-introspection+jwt"
 )
 
 // EnsureKeys makes what keys are missing and loads all. Replicas may do so at the same time.
@@ -230,9 +232,13 @@ func newSigningKey(k storage.Key) (*signingKey, error) {
 		return nil, fmt.Errorf("read private key %s: %w", k.KID, err)
 	}
 	s := &signingKey{kid: k.KID, alg: jose.SignatureAlgorithm(k.Alg), byTyp: map[string]jose.Signer{}}
-	for _, typ := range []string{typIDToken, typAccessToken} {
+	for _, typ := range []string{typIDToken, typAccessToken, typUserInfo, typIntrospection} {
+		options := &jose.SignerOptions{}
+		if typ != "" {
+			options = options.WithType(jose.ContentType(typ))
+		}
 		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: s.alg, Key: jose.JSONWebKey{Key: private, KeyID: k.KID}},
-			(&jose.SignerOptions{}).WithType(jose.ContentType(typ)))
+			options)
 		if err != nil {
 			return nil, fmt.Errorf("use private key %s: %w", k.KID, err)
 		}

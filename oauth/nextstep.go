@@ -15,6 +15,7 @@ const (
 	stepGrant   step = iota // nothing: issue the code
 	stepLogin               // the person has to sign in, or again
 	stepConsent             // the person has to be asked
+	stepBarred              // the person may not use the client: another account may
 	stepRefuse              // nothing can help: the client gets the refusal
 )
 
@@ -27,6 +28,8 @@ type question struct {
 	Prompt      []string
 	MaxAge      *int   // seconds; nil when not asked
 	HintSubject string // of a verified id_token_hint
+	NotNamed    bool   // the claims parameter names others, and only they may answer (OpenID Connect Core, 5.5.1)
+	Barred      bool   // the person is in none of the groups that may use the client
 
 	ACR []string // classes of which the sign-in must reach one; empty when any will do
 
@@ -46,7 +49,7 @@ func (q question) tooOld() bool {
 }
 
 func (q question) somebodyElse() bool {
-	return q.HintSubject != "" && q.HintSubject != q.Session.UserID
+	return q.NotNamed || q.HintSubject != "" && q.HintSubject != q.Session.UserID
 }
 
 // tooWeak says that the sign-in, if there is any, reaches none of the classes asked for.
@@ -73,6 +76,7 @@ var rules = []struct {
 	{stepLogin, "login_required", func(q question) bool { return q.prompts("login") && !q.fresh() }},
 	{stepLogin, "account_selection_required", func(q question) bool { return q.prompts("select_account") && !q.fresh() }},
 	{stepLogin, "login_required", func(q question) bool { return q.tooOld() }},
+	{stepBarred, "access_denied", func(q question) bool { return q.Barred }},
 	{stepRefuse, "unmet_authentication_requirements", func(q question) bool { return q.tooWeak() && q.fresh() }},
 	{stepLogin, "interaction_required", question.tooWeak},
 	{stepConsent, "consent_required", func(q question) bool { return q.prompts("consent") && !q.ConsentGiven }},

@@ -80,6 +80,11 @@ type tokenAnswer struct {
 	RefreshToken string `json:"refresh_token,omitempty"`
 	IDToken      string `json:"id_token,omitempty"`
 	Scope        string `json:"scope"`
+
+	// With a refresh token (draft-ietf-oauth-refresh-token-expiration): how long it may lie unused,
+	// and what is left of the authorization, in seconds.
+	RefreshTimeout       int64 `json:"refresh_token_timeout,omitempty"`
+	AuthorizationExpires int64 `json:"authorization_expires_in,omitempty"`
 }
 
 // grantTokens runs one attempt: fosite's handlers make the tokens, then the unit's one change is
@@ -104,6 +109,13 @@ func (o *OAuth) grantTokens(r *http.Request, u *unit) (tokenAnswer, error) {
 	answer := tokenAnswer{AccessToken: u.accessToken, TokenType: "Bearer", ExpiresIn: int64(u.expiresIn / time.Second), Scope: joinScopes(u.scopes)}
 	answer.RefreshToken, _ = resp.GetExtra("refresh_token").(string)
 	answer.IDToken, _ = resp.GetExtra("id_token").(string)
+	if answer.RefreshToken != "" && u.idleExpires != nil {
+		now, idle, ends := o.now(), *u.idleExpires, u.ends()
+		if idle.After(ends) {
+			idle = ends
+		}
+		answer.RefreshTimeout, answer.AuthorizationExpires = int64(idle.Sub(now)/time.Second), int64(ends.Sub(now)/time.Second)
+	}
 	return answer, nil
 }
 

@@ -63,6 +63,23 @@ func (u *unit) clientView() *clientView {
 	return v
 }
 
+// account is what tokens with these scopes are composed of. A new grant that is not read is that of
+// a client acting for itself.
+func (u *unit) account(scopes []string) account {
+	if u.facts == nil {
+		return account{client: u.client, scopes: scopes}
+	}
+	return accountOf(u.client, u.facts, scopes)
+}
+
+// ends is when everything derived from the grant ends at the latest.
+func (u *unit) ends() time.Time {
+	if u.facts == nil {
+		return u.grant.ExpiresAt
+	}
+	return u.facts.Ends()
+}
+
 // requester shows the grant to fosite.
 func (u *unit) requester(s fosite.Session) fosite.Requester {
 	own := s.(*session)
@@ -87,7 +104,8 @@ func (u *unit) flush(ctx context.Context, o *OAuth) error {
 	case changeTouch:
 		idle, _ := refreshLife(u.client)
 		if u.idleExpires.Sub(*g.IdleExpiresAt) < min(time.Hour, idle/10) {
-			return nil // near enough, and no write
+			u.idleExpires = g.IdleExpiresAt // near enough, and no write
+			return nil
 		}
 		return o.DB.TouchRefresh(ctx, g.ID, *u.idleExpires)
 	}

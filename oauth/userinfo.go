@@ -1,11 +1,14 @@
 package oauth
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 
+	"idp/storage"
 	"idp/web"
 )
 
@@ -39,9 +42,45 @@ func (o *OAuth) UserInfo(w http.ResponseWriter, r *http.Request) error {
 	if !slices.Contains(t.scopes, "openid") {
 		return challenge(w, 403, "insufficient_scope", "The access token was not given for openid.", "openid")
 	}
-	claims := scopeClaims(t.User, t.scopes)
-	claims["sub"] = t.Subject
-	return web.JSON(w, http.StatusOK, claims)
+	client, err := o.clientOf(r.Context(), t.GrantFacts)
+	if errors.Is(err, storage.ErrNotFound) {
+		return challenge(w, 401, "invalid_token", "The access token is not valid: its client is gone.", "")
+	}
+	if err != nil {
+		return err
+	}
+	told, own := accountOf(client, t.GrantFacts, t.scopes).userInfo(), userInfoClaims{Subject: t.Subject}
+	if client.UserInfoAlg == "" {
+		return web.JSON(w, http.StatusOK, with(told, own))
+	}
+	own.Issuer, own.Audience = o.Issuer, client.ID
+	return o.answerJWT(w, "application/jwt", client.UserInfoAlg, typUserInfo, with(told, own))
+}
+
+// userInfoClaims are userinfo's own: sub always, the others where it is signed (OpenID Connect Core,
+// 5.3.2).
+type userInfoClaims struct {
+	Issuer   string `json:"iss,omitempty"`
+	Audience string `json:"aud,omitempty"`
+	Subject  string `json:"sub"`
+}
+
+// clientOf is the client of a grant as it was when the grant was read, or newer.
+func (o *OAuth) clientOf(ctx context.Context, g *storage.GrantFacts) (*storage.Client, error) {
+	client, err := o.DB.CachedClient(ctx, g.ClientID)
+	if err == nil && client.Version < g.ClientVersion {
+		client, err = o.DB.Client(ctx, g.ClientID)
+	}
+	return client, err
+}
+
+// answerJWT writes a signed answer, with the headers of a machine endpoint.
+func (o *OAuth) answerJWT(w http.ResponseWriter, contentType, alg, typ string, claims any) error {
+	signed, err := o.sign(o.keys.Load(), alg, typ, claims)
+	if err != nil {
+		return o.protocolError(err)
+	}
+	return web.Plain(w, contentType, signed)
 }
 
 // forUs says whether the provider itself is in the token's audience.

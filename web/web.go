@@ -341,8 +341,17 @@ func JSON(w http.ResponseWriter, status int, v any) error {
 	if err != nil {
 		return fmt.Errorf("encode answer: %w", err)
 	}
+	return machine(w, status, "application/json", append(body, '\n'))
+}
+
+// Plain writes text of that type, such as a JWT, as JSON does its answer.
+func Plain(w http.ResponseWriter, contentType, text string) error {
+	return machine(w, http.StatusOK, contentType, []byte(text))
+}
+
+func machine(w http.ResponseWriter, status int, contentType string, body []byte) error {
 	h := w.Header()
-	h.Set("Content-Type", "application/json")
+	h.Set("Content-Type", contentType)
 	if h.Get("Cache-Control") == "" {
 		h.Set("Cache-Control", "no-store")
 	}
@@ -351,7 +360,7 @@ func JSON(w http.ResponseWriter, status int, v any) error {
 	}
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox")
 	w.WriteHeader(status)
-	w.Write(append(body, '\n'))
+	w.Write(body)
 	return nil
 }
 
