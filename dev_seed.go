@@ -157,7 +157,8 @@ func demoClients(demoURL string) []admin.ClientInput {
 	return []admin.ClientInput{
 		{ID: demoWeb, Preset: storage.ClientWeb, Source: "preset", Name: "Demo shop", URL: demoURL, Change: wide,
 			RedirectURIs: append(web, scriptRedirects[:]...), PostLogoutRedirectURIs: postLogout},
-		{ID: demoSPA, Preset: storage.ClientSPA, Source: "preset", Name: "Demo shop in the browser", URL: demoURL, Change: wide,
+		{ID: demoSPA, Preset: storage.ClientSPA, Source: "preset", Name: "Demo shop in the browser", URL: demoURL,
+			Change:       func(m *storage.ClientMetadata) { m.Scopes = []string{"openid", "profile", "email", "address", "phone"} },
 			RedirectURIs: append(spa, scriptRedirects[:]...), PostLogoutRedirectURIs: append(postLogout, demoURL+"/spa")},
 		{ID: demoNative, Preset: storage.ClientNative, Source: "preset", Name: "Demo command line", Change: wide,
 			RedirectURIs: []string{"http://127.0.0.1/callback", "http://localhost/callback"}},

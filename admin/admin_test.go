@@ -47,7 +47,7 @@ func TestPresetsAreWhatEachKindOfClientNeeds(t *testing.T) {
 	}{
 		{ClientInput{Name: "Wiki", URL: "https://wiki.test/"}, "client_secret_basic", []string{"authorization_code", "refresh_token"}, "openid profile email offline_access", "https://wiki.test/callback", true},
 		{ClientInput{Preset: "web", Name: "Wiki", RedirectURIs: []string{"https://wiki.test/cb"}}, "client_secret_basic", []string{"authorization_code", "refresh_token"}, "openid profile email offline_access", "https://wiki.test/cb", true},
-		{ClientInput{Preset: "spa", Name: "Page", URL: "https://page.test"}, "none", []string{"authorization_code", "refresh_token"}, "openid profile email offline_access", "https://page.test/callback", false},
+		{ClientInput{Preset: "spa", Name: "Page", URL: "https://page.test"}, "none", []string{"authorization_code", "refresh_token"}, "openid profile email", "https://page.test/callback", false},
 		{ClientInput{Preset: "native", Name: "App"}, "none", []string{"authorization_code", "refresh_token"}, "openid profile email offline_access", "http://127.0.0.1/callback http://localhost/callback", false},
 		{ClientInput{Preset: "machine", Name: "Job"}, "client_secret_basic", []string{"client_credentials"}, "", "", true},
 	} {

@@ -22,7 +22,8 @@ func preset(kind string) (storage.ClientMetadata, error) {
 		m.AuthMethod = "client_secret_basic"
 	case storage.ClientSPA:
 		m.AuthMethod = "none"
-		m.SessionRefresh = true
+		m.Scopes = []string{"openid", "profile", "email"}
+		m.SessionRefresh = true                                           // so it needs no offline_access, and signing out ends what scripts hold
 		m.Lifetimes.RefreshIdle, m.Lifetimes.RefreshMax = 8*3600, 24*3600 // RFC 10017: short in browsers
 	case storage.ClientNative:
 		m.AuthMethod = "none"

@@ -284,9 +284,15 @@ func (o *OAuth) describe(ctx context.Context, g *storage.Grant, a *authorization
 	g.CodeExpiresAt = &code
 	g.Offline = slices.Contains(a.scopes, "offline_access")
 	g.ExpiresAt = code.Add(longestLife(a.client, a.catalog, a.resources))
-	if mayRefresh(a.client, a.scopes) {
+	refresh := mayRefresh(a.client, a.scopes)
+	if refresh {
 		_, absolute := refreshLife(a.client)
 		g.ExpiresAt = now.Add(absolute)
+	}
+	if !g.Offline && g.ExpiresAt.After(f.Session.ExpiresAt) { // it ends with the session, and says so
+		g.ExpiresAt = f.Session.ExpiresAt
+	}
+	if refresh {
 		g.IdleExpiresAt = idleExpiry(a.client, g, now)
 	}
 	return nil

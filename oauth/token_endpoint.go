@@ -102,6 +102,9 @@ func (o *OAuth) grantTokens(r *http.Request, u *unit) (tokenAnswer, error) {
 	if err != nil {
 		return tokenAnswer{}, err
 	}
+	if u.expiresIn < time.Second { // clients take 0 for nonsense
+		return tokenAnswer{}, invalidGrant("the grant ends this second")
+	}
 	if err := u.flush(ctx, o); err != nil {
 		return tokenAnswer{}, err
 	}

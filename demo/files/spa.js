@@ -5,7 +5,7 @@ const settings = JSON.parse(document.querySelector("#spa").dataset.settings);
 const button = (name) => document.querySelector("#spa-" + name);
 const status = document.querySelector("#spa-status");
 const out = document.querySelector("#spa-out");
-const scope = "openid profile email offline_access";
+const scope = "openid profile email";
 
 let tokens = null; // in memory alone: storage could be read by any script
 let userinfo = null;
