@@ -47,7 +47,8 @@ func (db *DB) RememberConsent(ctx context.Context, c Consent, e Event) error {
 	})
 }
 
-// WithdrawConsent forgets what a person allowed a client and ends all its grants from them.
+// WithdrawConsent forgets what a person allowed a client and ends all its grants from them. The
+// client is told that the person is not signed in any more.
 func (db *DB) WithdrawConsent(ctx context.Context, userID, clientID string, now time.Time, e Event) (int64, error) {
 	var ended int64
 	err := db.inTx(ctx, "withdraw consent", func(tx pgx.Tx) error {
@@ -62,6 +63,9 @@ func (db *DB) WithdrawConsent(ctx context.Context, userID, clientID string, now 
 			return err
 		}
 		ended = tag.RowsAffected()
+		if err := forgetSignIns(ctx, tx, userID, clientID, now); err != nil {
+			return err
+		}
 		return appendEvent(ctx, tx, e)
 	})
 	return ended, err

@@ -104,6 +104,7 @@ func (db *DB) InsertGrant(ctx context.Context, g *Grant, requestID string, touch
 		with live as (
 		  select s.id from sessions s join users u on u.id = s.user_id and u.state = 'active'
 		  where s.id = $5 and s.ended_at is null
+		  for no key update of s -- an end of the session waits, and sees the grant; or is seen here
 		), spent as (
 		  delete from requests where id = $24 and ($5::uuid is null or exists (select 1 from live))
 		  returning id
@@ -265,13 +266,17 @@ func (db *DB) RevokeGrant(ctx context.Context, g *Grant, reason string, endSessi
 			return err
 		}
 		if endSession && g.SessionID != nil {
-			if _, err := tx.Exec(ctx, `
+			tag, err := tx.Exec(ctx, `
 				update sessions
 				set ended_at = $2, end_reason = $3
-				where id = $1 and ended_at is null`, *g.SessionID, now, reason); err != nil {
+				where id = $1 and ended_at is null`, *g.SessionID, now, reason)
+			if err != nil {
 				return err
 			}
-			if _, err := revokeSessionGrants(ctx, tx, []uuid.UUID{*g.SessionID}, reason, now); err != nil {
+			if tag.RowsAffected() == 0 { // somebody else ended it, and what hung on it
+				return appendEvent(ctx, tx, e)
+			}
+			if _, err := sessionsEnded(ctx, tx, []uuid.UUID{*g.SessionID}, reason, now); err != nil {
 				return err
 			}
 		}
@@ -305,9 +310,14 @@ func revokeUserGrants(ctx context.Context, tx pgx.Tx, userID, reason string, now
 	return tag.RowsAffected(), err
 }
 
-func revokeSessionGrants(ctx context.Context, tx pgx.Tx, sessions []uuid.UUID, reason string, now time.Time) (int64, error) {
+// sessionsEnded does what follows from the end of sessions, in the transaction that ends them: the
+// grants that hang on them end, and their clients are to be told. It counts the grants.
+func sessionsEnded(ctx context.Context, tx pgx.Tx, sessions []uuid.UUID, reason string, now time.Time) (int64, error) {
 	if len(sessions) == 0 {
 		return 0, nil
+	}
+	if err := tellClients(ctx, tx, `sc.session_id = any($1)`, sessions, now); err != nil {
+		return 0, err
 	}
 	tag, err := tx.Exec(ctx, `
 		update grants

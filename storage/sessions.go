@@ -136,7 +136,7 @@ func replaceSessions(ctx context.Context, tx pgx.Tx, hashes [][]byte, now time.T
 	if err != nil {
 		return err
 	}
-	_, err = revokeSessionGrants(ctx, tx, ids, "session_replaced", now)
+	_, err = sessionsEnded(ctx, tx, ids, "session_replaced", now)
 	return err
 }
 
@@ -184,7 +184,7 @@ func (db *DB) EndSession(ctx context.Context, id uuid.UUID, reason string, now t
 		if tag.RowsAffected() == 0 {
 			return pgx.ErrNoRows
 		}
-		if grants, err = revokeSessionGrants(ctx, tx, []uuid.UUID{id}, reason, now); err != nil {
+		if grants, err = sessionsEnded(ctx, tx, []uuid.UUID{id}, reason, now); err != nil {
 			return err
 		}
 		return appendEvent(ctx, tx, e)
@@ -206,6 +206,6 @@ func endSessions(ctx context.Context, tx pgx.Tx, userID string, keep uuid.UUID, 
 	if err != nil {
 		return Ended{}, err
 	}
-	grants, err := revokeSessionGrants(ctx, tx, ids, reason, now)
+	grants, err := sessionsEnded(ctx, tx, ids, reason, now)
 	return Ended{Sessions: int64(len(ids)), Grants: grants}, err
 }

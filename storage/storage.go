@@ -47,6 +47,7 @@ type DB struct {
 	now     func() time.Time // never part of a statement: there, time is an argument
 	clients clientCache
 	catalog atomic.Pointer[Catalog] // of resources, as last read
+	written chan struct{}           // holds one when the outbox has something new
 }
 
 // Open makes a pool; it does not wait for the database to be there.
@@ -79,7 +80,7 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	if now == nil {
 		now = time.Now
 	}
-	return &DB{pool: pool, sealer: c.Sealer, now: now, clients: newClientCache(now)}, nil
+	return &DB{pool: pool, sealer: c.Sealer, now: now, clients: newClientCache(now), written: make(chan struct{}, 1)}, nil
 }
 
 // Close waits for running statements and closes the pool.
@@ -139,8 +140,26 @@ func list[T any](ctx context.Context, db *DB, what, sql string, args []any, read
 
 // inTx runs f in one transaction, again from its start when the database asks for that.
 func (db *DB) inTx(ctx context.Context, what string, f func(tx pgx.Tx) error) error {
-	err := db.again(ctx, func() error { return pgx.BeginFunc(ctx, db.pool, f) })
+	var t *transaction
+	err := db.again(ctx, func() error {
+		return pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
+			t = &transaction{Tx: tx}
+			return f(t)
+		})
+	})
+	if err == nil && t.outbox {
+		select {
+		case db.written <- struct{}{}:
+		default: // somebody is going to look already
+		}
+	}
 	return wrap(what, err)
+}
+
+// transaction is a pgx.Tx that remembers what has to be done once it is committed.
+type transaction struct {
+	pgx.Tx
+	outbox bool // it wrote something into the outbox
 }
 
 func (db *DB) again(ctx context.Context, f func() error) error {

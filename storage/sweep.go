@@ -18,6 +18,9 @@ const (
 	// keepSessions is how long an expired session shows when and where somebody was signed in.
 	keepSessions = 30 * 24 * time.Hour
 
+	// keepOutbox is how long an operator can see what became of a message, and send it again.
+	keepOutbox = 30 * 24 * time.Hour
+
 	// keepEvents is a year, so that it can be compared with the one before, and a month to do it in.
 	// They name people and addresses, so they do not stay for ever.
 	keepEvents = 400 * 24 * time.Hour
@@ -42,6 +45,7 @@ func (db *DB) Sweep(ctx context.Context, now time.Time, keep time.Duration, limi
 		rows(`delete from assertions where (client_id, jti_hash) in (select client_id, jti_hash from assertions where expires_at < $1 limit $2)`, now),
 		rows(`delete from revoked_tokens where (grant_id, number) in (select grant_id, number from revoked_tokens where expires_at < $1 limit $2)`, now),
 		rows(`delete from session_clients where session_id in (select id from sessions where expires_at < $1 limit $2)`, now.Add(-keepSessions)),
+		rows(`delete from outbox where id in (select id from outbox where created_at < $1 and next_at is null limit $2)`, now.Add(-keepOutbox)),
 		rows(`delete from sessions where id in (select id from sessions where expires_at < $1 limit $2)`, now.Add(-keepSessions)),
 		rows(`delete from devices where (id, user_id) in (select id, user_id from devices where expires_at < $1 limit $2)`, now),
 		rows(`delete from events where id in (select id from events where at < $1 limit $2)`, now.Add(-keepEvents)),

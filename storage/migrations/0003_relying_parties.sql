@@ -59,7 +59,8 @@ create table outbox (
   kind         text not null,
   client_id    text not null default '',
   user_id      text not null default '',
-  payload      jsonb not null,
+  session_id   uuid,
+  payload      jsonb not null default '{}',
   created_at   timestamptz not null,
   next_at      timestamptz,
   attempts     integer not null default 0,
@@ -69,6 +70,7 @@ create table outbox (
 ) with (fillfactor = 80);
 create index outbox_due on outbox (next_at) where next_at is not null;
 create index outbox_created on outbox (created_at);
+create index outbox_session on outbox (session_id) where session_id is not null;
 
 -- From where scripts may read answers to the client, as browsers write it: for the question whether
 -- an origin belongs to any client.
