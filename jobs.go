@@ -18,13 +18,15 @@ type job struct {
 	every  time.Duration // about: each round is up to a tenth shorter or longer
 	leased bool          // one replica does it for all
 	run    func(context.Context) error
+	wake   <-chan struct{} // a round is due at once when it gives something
 }
 
 func (s *Server) jobs() []job {
 	return []job{
-		{"reload keys", 30 * time.Second, false, s.oauth.ReloadKeys},
-		{"maintain keys", 10 * time.Minute, true, s.oauth.MaintainKeys},
-		{"sweep", time.Minute, true, s.sweep},
+		{"reload keys", 30 * time.Second, false, s.oauth.ReloadKeys, nil},
+		{"maintain keys", 10 * time.Minute, true, s.oauth.MaintainKeys, nil},
+		{"sweep", time.Minute, true, s.sweep, nil},
+		{"deliver sign-outs", 3 * time.Second, false, s.oauth.DeliverLogouts, s.db.OutboxWritten()},
 	}
 }
 
@@ -49,7 +51,7 @@ func (s *Server) runJobs(ctx context.Context) {
 	var running sync.WaitGroup
 	for _, j := range s.jobs() {
 		running.Go(func() {
-			for pause(ctx, j.every) {
+			for pause(ctx, j.every, j.wake) {
 				if err := s.runJob(ctx, j, holder); err != nil && ctx.Err() == nil {
 					s.log.Warn("job did not work", "job", j.name, "error", err.Error())
 				}
@@ -59,13 +61,16 @@ func (s *Server) runJobs(ctx context.Context) {
 	running.Wait()
 }
 
-// pause waits for d, a tenth more or less so that replicas spread, and tells whether to go on.
-func pause(ctx context.Context, d time.Duration) bool {
+// pause waits for d, a tenth more or less so that replicas spread, or until something comes to do,
+// and tells whether to go on.
+func pause(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
 	d += time.Duration((rand.Float64() - 0.5) / 5 * float64(d))
 	select {
 	case <-ctx.Done():
 		return false
 	case <-time.After(d):
+		return true
+	case <-wake:
 		return true
 	}
 }

@@ -221,7 +221,7 @@ func TestOneReplicaDoesALeasedJob(t *testing.T) {
 	t.Parallel()
 	s := testServer(t)
 	ran := 0
-	j := job{"count", time.Minute, true, func(context.Context) error { ran++; return nil }}
+	j := job{"count", time.Minute, true, func(context.Context) error { ran++; return nil }, nil}
 	for _, replica := range []string{"a", "b", "a"} {
 		if err := s.runJob(t.Context(), j, replica); err != nil {
 			t.Fatal(err)
@@ -235,7 +235,7 @@ func TestOneReplicaDoesALeasedJob(t *testing.T) {
 func TestAJobThatPanicsIsAnError(t *testing.T) {
 	t.Parallel()
 	s := &Server{log: slog.New(slog.DiscardHandler)}
-	err := s.runJob(t.Context(), job{"panic", time.Minute, false, func(context.Context) error { panic("oh") }}, "a")
+	err := s.runJob(t.Context(), job{"panic", time.Minute, false, func(context.Context) error { panic("oh") }, nil}, "a")
 	if err == nil || !strings.Contains(err.Error(), "oh") {
 		t.Errorf("runJob() = %v, want the panic", err)
 	}

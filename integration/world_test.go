@@ -93,7 +93,7 @@ func startReplicas(t testing.TB, n int) *world {
 
 func (w *world) config() idp.Config {
 	c := idp.Config{
-		Brand: "Example ID", MaxConns: 8, Listen: "127.0.0.1:0", LogFormat: "text", LogLevel: "info",
+		Brand: "Example ID", MaxConns: 8, Listen: "127.0.0.1:0", OutboundAllow: []string{"127.0.0.1"}, LogFormat: "text", LogLevel: "info",
 		SessionIdle: 8 * time.Hour, SessionMax: 24 * time.Hour, RememberIdle: 336 * time.Hour, RememberMax: 720 * time.Hour,
 	}
 	c.Issuer, c.DatabaseURL, c.MasterKey = w.issuer, w.dbURL, masterKey()
@@ -288,7 +288,7 @@ func (w *world) startProcess(t testing.TB, address string, args ...string) *exec
 		t.Fatal(err)
 	}
 	cmd := exec.Command(name, append([]string{"serve", "--listen", address, "--ops-listen", "", "--shutdown-delay", "0s"}, args...)...)
-	cmd.Env = append(os.Environ(), "IDP_ISSUER="+w.issuer, "IDP_DATABASE_URL="+w.dbURL, "IDP_MASTER_KEY="+masterKey())
+	cmd.Env = append(os.Environ(), "IDP_ISSUER="+w.issuer, "IDP_DATABASE_URL="+w.dbURL, "IDP_MASTER_KEY="+masterKey(), "IDP_OUTBOUND_ALLOW=127.0.0.1")
 	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -32,15 +32,20 @@ type SignedIn struct {
 	secret  string
 }
 
-// aside are the secrets of the accounts cookie, the last that was put aside first. A cookie that is
-// not written as we write it holds none.
+// aside are the secrets of the accounts cookie, the last that was put aside first.
 func (l *Login) aside(r *http.Request) []string {
-	value := l.Site.Cookies.Value(r, web.AccountsCookie)
+	return l.secrets(r, web.AccountsCookie, maxAside)
+}
+
+// secrets reads a cookie that holds several secrets. One that is not written as we write it holds
+// none.
+func (l *Login) secrets(r *http.Request, cookie string, most int) []string {
+	value := l.Site.Cookies.Value(r, cookie)
 	if value == "" {
 		return nil
 	}
 	secrets := strings.Split(value, ".")
-	if len(secrets) > maxAside {
+	if len(secrets) > most {
 		return nil
 	}
 	for i, s := range secrets {

@@ -124,6 +124,7 @@ func CheckClient(c *storage.Client) error {
 	if c.DefaultMaxAge != nil && *c.DefaultMaxAge < 0 {
 		say("The default max age cannot be negative.")
 	}
+	checkLogout(c, say)
 	if len(wrong) == 0 {
 		return nil
 	}

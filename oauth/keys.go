@@ -69,6 +69,7 @@ const (
 	typAccessToken   = "at+jwt"
 	typUserInfo      = "" // none: some libraries take only JWT there, and an ID token it must not pass for
 	typIntrospection = "token-introspection+jwt"
+	typLogoutToken   = "logout+jwt"
 )
 
 // EnsureKeys makes what keys are missing and loads all. Replicas may do so at the same time.
@@ -232,7 +233,7 @@ func newSigningKey(k storage.Key) (*signingKey, error) {
 		return nil, fmt.Errorf("read private key %s: %w", k.KID, err)
 	}
 	s := &signingKey{kid: k.KID, alg: jose.SignatureAlgorithm(k.Alg), byTyp: map[string]jose.Signer{}}
-	for _, typ := range []string{typIDToken, typAccessToken, typUserInfo, typIntrospection} {
+	for _, typ := range []string{typIDToken, typAccessToken, typUserInfo, typIntrospection, typLogoutToken} {
 		options := &jose.SignerOptions{}
 		if typ != "" {
 			options = options.WithType(jose.ContentType(typ))

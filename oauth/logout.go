@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"slices"
 
+	"github.com/google/uuid"
+
 	"idp/login"
 	"idp/storage"
 	"idp/web"
@@ -15,30 +17,33 @@ import (
 // LogoutPage is the data of logout.html.
 type LogoutPage struct {
 	Account string
+	Others  []string // people who are signed in in this browser beside the account
 	Client  *web.ClientView
+	Told    []string // names of the apps that are told
+	More    int      // apps beside those
 	Fields  [][2]string
 }
 
 // LogoutDonePage is the data of logout_done.html.
 type LogoutDonePage struct {
-	Client *web.ClientView
-	Kept   bool
+	storage.SignedOut
+	Still []string // people who are signed in in this browser yet
 }
 
 // signOut is a checked sign-out request.
 type signOut struct {
-	client  *storage.Client // identified by a valid hint, or named by client_id
-	hinted  bool            // an ID token of ours for that client came along
-	subject string          // of the hint
-	sid     string          // of the hint: which session
-	target  string          // post-logout redirect, known good; "" for none
-	state   string
-	params  url.Values
+	client *storage.Client // identified by a valid hint, or named by client_id
+	hinted bool            // an ID token of ours for that client came along
+	sid    string          // of the hint: which session
+	target string          // post-logout redirect, known good; "" for none
+	state  string
+	params url.Values
 }
 
-// Logout ends the session at the wish of a client or a person (OpenID Connect RP-Initiated Logout
-// 1.0). Without an ID token of the person who is signed in, the person is asked: other sites must
-// not be able to sign anybody out.
+// Logout ends sessions at the wish of a client or a person (OpenID Connect RP-Initiated Logout 1.0).
+// A client that shows its ID token of a session that goes on in this browser ends that one. In every
+// other case the person is asked, because other sites must not be able to sign anybody out; then all
+// who are signed in in the browser are signed out.
 func (o *OAuth) Logout(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodHead {
 		w.Header().Set("Allow", "GET, POST")
@@ -62,28 +67,39 @@ func (o *OAuth) Logout(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	session, user, err := o.Login.Current(r)
+	here, err := o.Login.Here(r)
 	if err != nil {
 		return err
 	}
-	if session == nil {
-		return o.signedOut(w, r, s)
+	if len(here) == 0 {
+		return o.signedOut(w, r, s, nil)
 	}
-	confirmed := confirming && o.Login.Browser(r) != nil
-	if !confirmed && !(s.hinted && s.subject == user.ID && s.sid == sessionID(session.ID, s.client.ID)) {
-		return o.askSignOut(w, r, s, user)
+	if s.hinted {
+		ended, err := o.Login.EndOne(w, r, "signed_out", s.names)
+		if err != nil {
+			return err
+		}
+		if ended != nil {
+			return o.signedOut(w, r, s, []login.SignedIn{*ended})
+		}
+	}
+	if !confirming || o.Login.Browser(r) == nil {
+		return o.askSignOut(w, r, s, here)
 	}
 	if _, err := o.Login.End(w, r, "signed_out"); err != nil {
 		return err
 	}
-	return o.signedOut(w, r, s)
+	return o.signedOut(w, r, s, here)
 }
+
+// names says whether the hint is of that session.
+func (s signOut) names(in login.SignedIn) bool { return s.sid == sessionID(in.Session.ID, s.client.ID) }
 
 func (o *OAuth) readSignOut(r *http.Request, params url.Values) (signOut, error) {
 	s := signOut{state: params.Get("state"), params: params}
 	var clientID string
 	if hint, ok := o.hint(params.Get("id_token_hint")); ok && (!params.Has("client_id") || params.Get("client_id") == hint.Audience[0]) {
-		s.hinted, s.subject, s.sid, clientID = true, hint.Subject, hint.SID, hint.Audience[0]
+		s.hinted, s.sid, clientID = true, hint.SID, hint.Audience[0]
 	} else {
 		clientID = params.Get("client_id")
 	}
@@ -132,9 +148,30 @@ func (o *OAuth) hintSubject(s string) string {
 	return c.Subject
 }
 
-func (o *OAuth) askSignOut(w http.ResponseWriter, r *http.Request, s signOut, user *storage.User) error {
+// namedApps is how many apps a page names.
+const namedApps = 12
+
+func (o *OAuth) askSignOut(w http.ResponseWriter, r *http.Request, s signOut, here []login.SignedIn) error {
+	apps, err := o.DB.SessionClients(r.Context(), sessionsOf(here))
+	if err != nil {
+		return err
+	}
 	o.Login.EnsureBrowser(w, r)
-	page := LogoutPage{Account: accountName(user), Fields: [][2]string{{"confirm", "yes"}}}
+	page := LogoutPage{Account: accountName(here[0].User), Fields: [][2]string{{"confirm", "yes"}}}
+	for _, other := range here[1:] {
+		page.Others = append(page.Others, accountName(other.User))
+	}
+	seen := map[string]bool{}
+	for _, app := range apps {
+		if seen[app.Client.ID] || app.Client.BackchannelLogoutURI == "" && o.frameOf(&app) == "" {
+			continue
+		}
+		if seen[app.Client.ID] = true; len(page.Told) < namedApps {
+			page.Told = append(page.Told, login.NewClientView(&app.Client, "").Name)
+		} else {
+			page.More++
+		}
+	}
 	for _, name := range []string{"id_token_hint", "client_id", "post_logout_redirect_uri", "state"} {
 		if v := s.params.Get(name); v != "" {
 			page.Fields = append(page.Fields, [2]string{name, v})
@@ -146,23 +183,57 @@ func (o *OAuth) askSignOut(w http.ResponseWriter, r *http.Request, s signOut, us
 	return o.Site.Pages.Show(w, r, web.View{Name: "logout.html", Account: page.Account, Data: page, FormAction: login.FormActionFor(s.target)})
 }
 
-// signedOut sends the browser back to the client that asked, or to our own page.
-func (o *OAuth) signedOut(w http.ResponseWriter, r *http.Request, s signOut) error {
-	w.Header().Set("Clear-Site-Data", `"cache"`)
-	if s.target == "" {
-		return web.See(w, r, "/logout/done")
+func sessionsOf(list []login.SignedIn) []uuid.UUID {
+	var ids []uuid.UUID
+	for _, s := range list {
+		ids = append(ids, s.Session.ID)
 	}
-	params := url.Values{}
-	if s.state != "" {
-		params.Set("state", s.state)
-	}
-	if len(params) == 0 {
-		return web.See(w, r, s.target)
-	}
-	return web.See(w, r, withQuery(s.target, params))
+	return ids
 }
 
-// LogoutDone says that the person is signed out.
+// signedOut sends the browser back to the client that asked, or to our own page; by way of a page
+// with frames, when clients of the sessions that ended want that.
+func (o *OAuth) signedOut(w http.ResponseWriter, r *http.Request, s signOut, ended []login.SignedIn) error {
+	w.Header().Set("Clear-Site-Data", `"cache"`)
+	to := s.target
+	switch {
+	case to == "":
+		to = "/logout/done"
+		if len(ended) > 0 {
+			o.Login.NoteEnded(w, ended)
+		}
+	case s.state != "":
+		to = withQuery(to, url.Values{"state": {s.state}})
+	}
+	if len(ended) == 0 {
+		return web.See(w, r, to)
+	}
+	frames, err := o.frames(r.Context(), ended)
+	if err != nil { // they are signed out, and that is what counts
+		web.Note(r.Context(), "frames", err.Error())
+	}
+	if len(frames) == 0 {
+		return web.See(w, r, to)
+	}
+	return o.showFrames(w, r, frames, to)
+}
+
+// LogoutDone says that the person is signed out, what ended with that and what goes on.
 func (o *OAuth) LogoutDone(w http.ResponseWriter, r *http.Request) error {
-	return o.Site.Pages.Show(w, r, web.View{Name: "logout_done.html", Data: LogoutDonePage{Kept: true}})
+	var page LogoutDonePage
+	ended, err := o.Login.JustEnded(r)
+	if err == nil && len(ended) > 0 {
+		page.SignedOut, err = o.DB.SignedOut(r.Context(), ended, o.now())
+	}
+	if err != nil {
+		return err
+	}
+	here, err := o.Login.Here(r)
+	if err != nil {
+		return err
+	}
+	for _, s := range here {
+		page.Still = append(page.Still, accountName(s.User))
+	}
+	return o.Site.Pages.Show(w, r, web.View{Name: "logout_done.html", Data: page})
 }

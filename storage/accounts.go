@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -26,6 +27,14 @@ func (db *DB) LiveSessionsByHash(ctx context.Context, secretHashes [][]byte, now
 			err := row.Scan(append(append([]any{&s.SecretHash}, s.Session.fields()...), s.User.fields()...)...)
 			return s, err
 		})
+}
+
+// EndedSessions finds the sessions of cookie secrets that have ended since a time.
+func (db *DB) EndedSessions(ctx context.Context, secretHashes [][]byte, since time.Time) ([]uuid.UUID, error) {
+	return list(ctx, db, "read ended sessions", `
+		select id
+		from sessions
+		where secret_hash = any($1) and ended_at >= $2`, []any{secretHashes, since}, pgx.RowTo[uuid.UUID])
 }
 
 // RenewSecret gives a live session another cookie secret; the one before is dead. One caller ever

@@ -178,6 +178,17 @@ const (
 	MessageDelivered = "delivered"
 )
 
+// State is one of the states above.
+func (m Message) State() string {
+	switch {
+	case m.NextAt != nil:
+		return MessagePending
+	case m.FailedAt != nil:
+		return MessageFailed
+	}
+	return MessageDelivered
+}
+
 // Messages lists messages, newest first. Client id and state may be "" for all.
 func (db *DB) Messages(ctx context.Context, clientID, state string, limit int) ([]Message, error) {
 	return list(ctx, db, "list messages", `

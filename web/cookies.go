@@ -14,6 +14,7 @@ type Cookies struct{ Secure bool }
 const (
 	SessionCookie  = "idp_sid"      // the signed-in session
 	AccountsCookie = "idp_accounts" // further sessions of this browser, put aside
+	EndedCookie    = "idp_ended"    // the sessions that ended a moment ago
 	FlowCookie     = "idp_flow"     // binds kept requests and forms to the browser
 	DeviceCookie   = "idp_dev"      // tells that people signed in here before
 )

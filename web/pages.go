@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"time"
 )
 
 // Pages renders the templates and serves their assets, whose names carry a hash of their content.
@@ -115,6 +116,7 @@ type Page struct {
 	Dev              bool
 	Reference        string
 	Account          string
+	Next             template.URL // as View has it
 	Data             any
 }
 
@@ -125,7 +127,12 @@ type View struct {
 	Account    string // who is signed in, for the header
 	Data       any
 	FormAction []string // origins besides our own that a form of this page may lead to
+	Frames     []string // origins of frames on this page
+	Next       string   // where the browser goes by itself after a moment, known good; "" for pages that stay
 }
+
+// nextAfter is the time until a page gives way to the next one.
+const nextAfter = 2 * time.Second
 
 // Show writes a page with its security headers.
 func (p *Pages) Show(w http.ResponseWriter, r *http.Request, v View) error {
@@ -135,7 +142,7 @@ func (p *Pages) Show(w http.ResponseWriter, r *http.Request, v View) error {
 	}
 	var body bytes.Buffer
 	err := t.ExecuteTemplate(&body, "layout", Page{
-		Brand: p.brand, Lang: "en", Dir: "ltr", Dev: p.dev, Reference: Reference(r.Context()), Account: v.Account, Data: v.Data,
+		Brand: p.brand, Lang: "en", Dir: "ltr", Dev: p.dev, Reference: Reference(r.Context()), Account: v.Account, Next: template.URL(v.Next), Data: v.Data,
 	})
 	if err != nil {
 		p.log.Error("page does not render", "page", v.Name, "error", err.Error())
@@ -149,7 +156,10 @@ func (p *Pages) Show(w http.ResponseWriter, r *http.Request, v View) error {
 	h.Set("Content-Language", "en")
 	h.Set("Permissions-Policy", "publickey-credentials-get=(self), publickey-credentials-create=(self), camera=(), microphone=(), geolocation=(), payment=(), usb=()")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Content-Security-Policy", contentSecurityPolicy(v.FormAction))
+	h.Set("Content-Security-Policy", contentSecurityPolicy(v.FormAction, v.Frames))
+	if v.Next != "" { // the header says what a meta element says, and needs no place in the layout
+		h.Set("Refresh", fmt.Sprintf("%d; url=%s", int(nextAfter.Seconds()), v.Next))
+	}
 	if v.Status != 0 {
 		w.WriteHeader(v.Status)
 	}
@@ -159,9 +169,13 @@ func (p *Pages) Show(w http.ResponseWriter, r *http.Request, v View) error {
 
 // contentSecurityPolicy lists, in form-action, also where a form's answer redirects to: browsers
 // apply it to the whole chain.
-func contentSecurityPolicy(formAction []string) string {
-	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self' " +
+func contentSecurityPolicy(formAction, frames []string) string {
+	policy := "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self' " +
 		strings.Join(formAction, " ") + "; base-uri 'none'; frame-ancestors 'none'"
+	if len(frames) > 0 {
+		policy += "; frame-src " + strings.Join(frames, " ")
+	}
+	return policy
 }
 
 // ErrorPage is shown when nothing better can be done than to say so.

@@ -30,6 +30,7 @@ func pageData() map[string]any {
 		"logout.html":      oauth.LogoutPage{},
 		"logout_done.html": oauth.LogoutDonePage{},
 		"security.html":    account.SecurityPage{},
+		"signing_out.html": oauth.FramesPage{},
 	}
 }
 

@@ -266,6 +266,8 @@ func describeClient(w io.Writer, c storage.Client, secret string) {
 	for _, uri := range c.PostLogoutRedirectURIs {
 		row("After sign-out", uri)
 	}
+	row("Told of sign-outs", c.BackchannelLogoutURI)
+	row("Sign-out page", c.FrontchannelLogoutURI)
 	row("Grants", c.GrantTypes...)
 	row("Scopes", c.Scopes...)
 	row("Authentication", c.AuthMethod)

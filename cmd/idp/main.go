@@ -50,6 +50,7 @@ type commands struct {
 	Client      clientCommand      `cmd:"" help:"Look after clients: the apps that people log in to."`
 	User        userCommand        `cmd:"" help:"Look after people."`
 	Keys        keysCommand        `cmd:"" help:"Look after the keys that sign tokens."`
+	Outbox      outboxCommand      `cmd:"" help:"Show which apps could be told of sign-outs, and tell them again."`
 	Events      eventsCommand      `cmd:"" help:"Show what happened, newest first."`
 	Config      configCommand      `cmd:"" help:"Explain the configuration."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running provider on this machine whether it is ready; for images without a shell."`
