@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,6 +56,9 @@ func (a *Admin) CreateClient(ctx context.Context, in ClientInput) (storage.Clien
 	}
 	if !clientID.MatchString(c.ID) {
 		return c, "", impossible("The client id %q is not possible. Use 3 to 64 letters, digits and . _ -, or leave it out to get one.", c.ID)
+	}
+	if c.AccessGroups, err = a.resolveGroups(ctx, c.AccessGroups); err != nil {
+		return c, "", err
 	}
 	if err := oauth.CheckClient(&c); err != nil {
 		return c, "", err
@@ -155,6 +159,11 @@ func (a *Admin) tryUpdateClient(ctx context.Context, id string, change func(*sto
 	c := *old
 	change(&c)
 	c.ID, c.Version = old.ID, old.Version
+	if !slices.Equal(c.AccessGroups, old.AccessGroups) {
+		if c.AccessGroups, err = a.resolveGroups(ctx, c.AccessGroups); err != nil {
+			return c, "", err
+		}
+	}
 	if err := oauth.CheckClient(&c); err != nil {
 		return c, "", err
 	}

@@ -114,6 +114,12 @@ func (a *audience) UnmarshalJSON(b []byte) error {
 }
 
 func (o *OAuth) signAccessToken(u *unit, number uint32, now, expires time.Time) (string, error) {
+	c := o.accessTokenClaims(u, number, now, expires)
+	return o.sign(u.ring, u.client.IDTokenAlg, typAccessToken, with(u.account(u.scopes).accessToken(), c))
+}
+
+// accessTokenClaims are the access token's own claims.
+func (o *OAuth) accessTokenClaims(u *unit, number uint32, now, expires time.Time) accessClaims {
 	g := u.grant
 	c := accessClaims{
 		Issuer: o.Issuer, Subject: g.Subject, Audience: slices.Clone(u.resources), ClientID: g.ClientID,
@@ -122,7 +128,7 @@ func (o *OAuth) signAccessToken(u *unit, number uint32, now, expires time.Time) 
 	if g.AuthTime != nil {
 		c.AuthTime = g.AuthTime.Unix()
 	}
-	return o.sign(u.ring, u.client.IDTokenAlg, typAccessToken, with(u.account(u.scopes).accessToken(), c))
+	return c
 }
 
 // tokenID is the jti of a JWT access token: its grant and number, so that it can be revoked.
@@ -177,6 +183,12 @@ func sessionID(session uuid.UUID, clientID string) string {
 }
 
 func (u *unit) makeIDToken(o *OAuth, scopes []string) (string, error) {
+	c := o.idTokenClaims(u)
+	return o.sign(u.ring, u.client.IDTokenAlg, typIDToken, with(u.account(scopes).idToken(), c))
+}
+
+// idTokenClaims are the ID token's own claims.
+func (o *OAuth) idTokenClaims(u *unit) idClaims {
 	g, now := u.grant, o.now()
 	c := idClaims{
 		Issuer: o.Issuer, Subject: g.Subject, Audience: g.ClientID, IssuedAt: now.Unix(),
@@ -192,7 +204,7 @@ func (u *unit) makeIDToken(o *OAuth, scopes []string) (string, error) {
 	if g.SessionID != nil {
 		c.SID = sessionID(*g.SessionID, g.ClientID)
 	}
-	return o.sign(u.ring, u.client.IDTokenAlg, typIDToken, with(u.account(scopes).idToken(), c))
+	return c
 }
 
 // halfHash is at_hash: the left half of the hash that the signature algorithm uses (OpenID Connect

@@ -49,12 +49,11 @@ func (o *OAuth) UserInfo(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	told, own := accountOf(client, t.GrantFacts, t.scopes).userInfo(), userInfoClaims{Subject: t.Subject}
+	claims := with(accountOf(client, t.GrantFacts, t.scopes).userInfo(), o.userInfoClaims(client, t.Subject))
 	if client.UserInfoAlg == "" {
-		return web.JSON(w, http.StatusOK, with(told, own))
+		return web.JSON(w, http.StatusOK, claims)
 	}
-	own.Issuer, own.Audience = o.Issuer, client.ID
-	return o.answerJWT(w, "application/jwt", client.UserInfoAlg, typUserInfo, with(told, own))
+	return o.answerJWT(w, "application/jwt", client.UserInfoAlg, typUserInfo, claims)
 }
 
 // userInfoClaims are userinfo's own: sub always, the others where it is signed (OpenID Connect Core,
@@ -63,6 +62,13 @@ type userInfoClaims struct {
 	Issuer   string `json:"iss,omitempty"`
 	Audience string `json:"aud,omitempty"`
 	Subject  string `json:"sub"`
+}
+
+func (o *OAuth) userInfoClaims(c *storage.Client, subject string) userInfoClaims {
+	if c.UserInfoAlg == "" {
+		return userInfoClaims{Subject: subject}
+	}
+	return userInfoClaims{Issuer: o.Issuer, Audience: c.ID, Subject: subject}
 }
 
 // clientOf is the client of a grant as it was when the grant was read, or newer.

@@ -199,6 +199,22 @@ func (db *DB) RemoveMember(ctx context.Context, groupID, userID string, e Event)
 	return removed, err
 }
 
+// PersonFacts reads what AuthorizeFacts tells, but of any person instead of the one who is signed
+// in, with the claim values of all their groups. It answers questions of operators and draws nothing.
+func (db *DB) PersonFacts(ctx context.Context, clientID, userID string) (Facts, []string, error) {
+	f := Facts{User: &User{}}
+	var groups []string
+	err := db.scanOne(ctx, "read facts of user "+userID, `
+		select c.version, c.disabled_at is not null, (select version from catalog where id = 1), coalesce(p.subject, ''), `+userColumns+`, `+mayUse+`,
+		  array(select distinct gr.claim_value from members m join groups gr on gr.id = m.group_id where m.user_id = u.id order by 1)
+		from clients c
+		join users u on u.id = $2
+		left join subjects p on p.sector = c.metadata ->> 'sector_identifier' and p.user_id = u.id
+		where c.id = $1`, []any{clientID, userID},
+		append(append([]any{&f.ClientVersion, &f.ClientDisabled, &f.CatalogVersion, &f.Subject}, f.User.fields()...), &f.MayUse, &groups)...)
+	return f, groups, err
+}
+
 // groupClaims and mayUse are parts of the statements that decide on grants and requests. Both cost
 // nothing where nobody asks for them.
 

@@ -20,6 +20,7 @@ type clientCommand struct {
 	List         clientList         `cmd:"" help:"List all clients."`
 	Show         clientShow         `cmd:"" help:"Show one client."`
 	Update       clientUpdate       `cmd:"" help:"Change a client."`
+	Preview      clientPreview      `cmd:"" name:"preview-claims" help:"Print what tokens of a client would tell of a person."`
 	RotateSecret clientRotateSecret `cmd:"" help:"Give a client a new secret; the old one counts a while yet."`
 	Delete       clientDelete       `cmd:"" help:"Delete a client and end all it holds."`
 }
@@ -76,7 +77,11 @@ func (f *clientCreate) Run(c *console, cmd *clientCommand) error {
 		if db.Issuer == "" {
 			c.note("Set IDP_ISSUER to have the provider's address in this output.")
 		}
-		return c.print(viewClient(made, secret, db.Issuer), func(w io.Writer) { handOver(w, made, secret, db.Issuer) })
+		named, err := nameAccessGroups(c.ctx, db, made)
+		if err != nil {
+			return err
+		}
+		return c.print(viewClient(made, secret, db.Issuer), func(w io.Writer) { handOver(w, named, secret, db.Issuer) })
 	})
 }
 
@@ -124,12 +129,16 @@ func (f *clientShow) Run(c *console, cmd *clientCommand) error {
 		if err != nil {
 			return err
 		}
-		return showClient(c, found, "", db.Issuer)
+		return showClient(c, db, found, "")
 	})
 }
 
-func showClient(c *console, cl storage.Client, secret, issuer string) error {
-	return c.print(viewClient(cl, secret, issuer), func(w io.Writer) { describeClient(w, cl, secret) })
+func showClient(c *console, db *opened, cl storage.Client, secret string) error {
+	named, err := nameAccessGroups(c.ctx, db, cl)
+	if err != nil {
+		return err
+	}
+	return c.print(viewClient(cl, secret, db.Issuer), func(w io.Writer) { describeClient(w, named, secret) })
 }
 
 type clientUpdate struct {
@@ -184,7 +193,7 @@ func (f *clientUpdate) Run(c *console, cmd *clientCommand) error {
 		if err != nil {
 			return err
 		}
-		return showClient(c, updated, secret, db.Issuer)
+		return showClient(c, db, updated, secret)
 	})
 }
 
@@ -206,7 +215,7 @@ func rotateSecret(c *console, db *opened, id string, overlap *time.Duration, cha
 	if err != nil {
 		return err
 	}
-	return showClient(c, updated, secret, db.Issuer)
+	return showClient(c, db, updated, secret)
 }
 
 // edited gives a new list: nobody else's is changed.
@@ -292,6 +301,7 @@ func describeClient(w io.Writer, c storage.Client, secret string) {
 			row("Setting", f.text)
 		}
 	}
+	describeTold(row, &c)
 	for _, l := range []struct {
 		name    string
 		seconds int

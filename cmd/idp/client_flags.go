@@ -49,7 +49,7 @@ type clientFlags struct {
 	BackchannelLogoutURI  *string  `name:"backchannel-logout-uri" placeholder:"URL" help:"Where the app is told, server to server, that a session ended; \"\" clears."`
 	FrontchannelLogoutURI *string  `name:"frontchannel-logout-uri" placeholder:"URL" help:"Page of the app that the sign-out page loads; same site as the provider only; \"\" clears."`
 	AccessGroup           []string `name:"access-group" sep:"none" placeholder:"GROUP" help:"Group whose members may use the app; repeat for several. Replaces all; \"\" opens it to everybody."`
-	Claim                 []string `name:"claim" sep:"none" placeholder:"RULE" help:"Claim of the app's own, such as 'roles=groups:app-;strip;in=id_token,userinfo', 'tenant=value:acme', 'mail=field:email;scope=email'; repeat for several. Replaces all; \"\" clears."`
+	Claim                 []string `name:"claim" sep:"none" placeholder:"RULE" help:"Claim of the app's own, such as 'roles=groups:app-;strip;in=id_token,userinfo', 'tenant=value:acme', 'mail=field:email;scope=email'; without in= it stands in id_token and userinfo. Repeat for several. Replaces all; \"\" clears."`
 
 	RequirePushed             *bool `name:"require-pushed" negatable:"" help:"Accept authorization requests of the app through /par only."`
 	RequireSignedRequest      *bool `name:"require-signed-request" negatable:"" help:"Accept signed request objects of the app only."`
@@ -74,7 +74,14 @@ func (f *clientFlags) changes(c *console) (func(*storage.ClientMetadata), error)
 			return nil, idp.ConfigError(fmt.Sprintf("The JWK set cannot be read: %v.", err))
 		}
 	}
+	rules, err := claimRules(f.Claim)
+	if err != nil {
+		return nil, err
+	}
 	return func(m *storage.ClientMetadata) {
+		if f.Claim != nil {
+			m.ClaimRules = rules
+		}
 		if f.JWKS != nil {
 			m.JWKS = jwks
 		}
@@ -104,6 +111,7 @@ func (f *clientFlags) changes(c *console) (func(*storage.ClientMetadata), error)
 		}{
 			{&m.RedirectURIs, f.RedirectURI}, {&m.PostLogoutRedirectURIs, f.PostLogoutRedirectURI}, {&m.GrantTypes, f.GrantType},
 			{&m.Resources, f.Resource}, {&m.Audience, f.Audience}, {&m.AllowedOrigins, f.AllowedOrigin},
+			{&m.AccessGroups, f.AccessGroup},
 		} {
 			if s.from != nil {
 				*s.to = slices.DeleteFunc(slices.Clone(s.from), func(s string) bool { return s == "" })

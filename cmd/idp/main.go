@@ -49,6 +49,7 @@ type commands struct {
 	Migrate     migrateCommand     `cmd:"" help:"Bring the database schema up to date."`
 	Client      clientCommand      `cmd:"" help:"Look after clients: the apps that people log in to."`
 	User        userCommand        `cmd:"" help:"Look after people."`
+	Group       groupCommand       `cmd:"" help:"Look after groups of people."`
 	Keys        keysCommand        `cmd:"" help:"Look after the keys that sign tokens."`
 	Outbox      outboxCommand      `cmd:"" help:"Show which apps could be told of sign-outs, and tell them again."`
 	Events      eventsCommand      `cmd:"" help:"Show what happened, newest first."`

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"idp/storage"
+)
+
+// describeTold writes, row by row, what a client is told of people, how, and who may use it. The
+// access groups have their names by now.
+func describeTold(row func(name string, values ...string), c *storage.Client) {
+	for _, r := range c.ClaimRules {
+		row("Claim", writeClaimRule(r))
+	}
+	row("Userinfo", c.UserInfoAlg)
+	row("Introspection", c.IntrospectionAlg)
+	for _, g := range c.AccessGroups {
+		row("Only for group", g)
+	}
+}
+
+// nameAccessGroups gives the client with the names of its access groups instead of their ids, for
+// people to read. A group that is gone keeps its id: nobody is in it.
+func nameAccessGroups(ctx context.Context, db *opened, c storage.Client) (storage.Client, error) {
+	c.AccessGroups = slices.Clone(c.AccessGroups)
+	for i, id := range c.AccessGroups {
+		g, err := db.Group(ctx, id)
+		if errors.Is(err, storage.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return c, err
+		}
+		c.AccessGroups[i] = g.Name
+	}
+	return c, nil
+}
