@@ -122,7 +122,7 @@ func orderOfChecks(s *scene) {
 	a, b := s.web1(), s.browser(s)
 	s.works(a, b, s.arena.alice)
 	s.nothing(func() {
-		for _, params := range [][]string{{"response_type", "foo"}, {"response_type", "-"}, {"response_mode", "fragment"}, {"scope", "nope"}, {"prompt", "none login"}, {"code_challenge", "-"}, {"request", "x"}} {
+		for _, params := range [][]string{{"response_type", "foo"}, {"response_type", "-"}, {"response_mode", "jwt"}, {"scope", "nope"}, {"prompt", "none login"}, {"code_challenge", "-"}, {"request", "x"}} {
 			s.refusedPage(fmt.Sprint(params), b.get(a.begin(append(params, "redirect_uri", "https://evil1.test/cb")...).url()))
 			s.refusedPage(fmt.Sprint(params, " and no client"), b.get(a.begin(append(params, "client_id", "nope")...).url()))
 			f := a.begin(params...)
@@ -340,7 +340,7 @@ func errorsByRedirect(s *scene) { // interstitials for self-registered clients c
 }
 
 func foreignOrigins(s *scene) {
-	a, evil, b := s.spa1(), s.evil1(), s.browser(s)
+	a, b := s.spa1(), s.browser(s)
 	_, tokens := s.works(a, b, s.arena.alice)
 	send := func(method, path, origin, body string, more http.Header) reply {
 		h := http.Header{"Origin": {origin}, "Content-Type": {"application/x-www-form-urlencoded"}}
@@ -360,12 +360,18 @@ func foreignOrigins(s *scene) {
 				send("POST", "/token", origin, form, nil),
 				send("POST", "/revoke", origin, url.Values{"token": {"x"}, "client_id": {a.ID}}.Encode(), nil),
 				send("GET", "/userinfo", origin, "", bearerHeader(tokens.access())),
-				// An origin in the claims of a token that nobody verified opens nothing.
-				send("GET", "/userinfo", origin, "", bearerHeader("x."+base64.RawURLEncoding.EncodeToString([]byte(`{"azp":"`+evil.ID+`","client_id":"`+evil.ID+`"}`))+".x")),
 			} {
 				if got := r.header.Get("Access-Control-Allow-Origin"); got != "" {
 					s.Errorf("%s: Access-Control-Allow-Origin %q, want none", origin, got)
 				}
+			}
+		}
+		// Neither does an origin in the claims of a token that nobody verified. Errors that name no client
+		// may be read from the origins of all clients, and of nobody else.
+		unverified := base64.RawURLEncoding.EncodeToString([]byte(`{"client_id":"` + a.ID + `","allowed-origins":["https://evil3.test"]}`))
+		for _, token := range []string{"x." + unverified + ".x", "x"} {
+			if got := send("GET", "/userinfo", "https://evil3.test", "", bearerHeader(token)).header.Get("Access-Control-Allow-Origin"); got != "" {
+				s.Errorf("claims that nobody verified: Access-Control-Allow-Origin %q, want none", got)
 			}
 		}
 		for _, path := range []string{"/authorize", "/login", "/consent", "/logout", "/account", "/account/apps", "/error"} {
