@@ -48,6 +48,7 @@ type world struct {
 	login     *login.Login
 	only      atomic.Int64  // when not 0, the number of the one replica that gets requests
 	servers   []*idp.Server // of an in-process world
+	logs      io.Writer     // gets the log of the processes too, when not nil
 }
 
 // clock is the time of an in-process world; processes have the real one.
@@ -290,6 +291,9 @@ func (w *world) startProcess(t testing.TB, address string, args ...string) *exec
 	cmd := exec.Command(name, append([]string{"serve", "--listen", address, "--ops-listen", "", "--shutdown-delay", "0s"}, args...)...)
 	cmd.Env = append(os.Environ(), "IDP_ISSUER="+w.issuer, "IDP_DATABASE_URL="+w.dbURL, "IDP_MASTER_KEY="+masterKey(), "IDP_OUTBOUND_ALLOW=127.0.0.1")
 	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+	if w.logs != nil {
+		cmd.Stderr = io.MultiWriter(t.Output(), w.logs)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
