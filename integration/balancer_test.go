@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +22,7 @@ import (
 // watches what the provider says: whatever was asked, no answer may be a failure of ours.
 type balancer struct {
 	http.Server
+	*logbook
 	proxy httputil.ReverseProxy
 
 	mu       sync.Mutex
@@ -36,14 +38,16 @@ func balance(t *testing.T, n int) (*world, *balancer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{clock: &clock{}, issuer: "http://" + l.Addr().String()}
+	logs := &logbook{}
+	w := &world{clock: &clock{}, issuer: "http://" + l.Addr().String(), logs: logs}
 	w.open(t)
+	t.Cleanup(func() { logs.check(t) }) // after the processes have ended
 	for range n {
 		address := freeAddress(t)
 		w.replicas = append(w.replicas, address)
 		w.startProcess(t, address, "--trusted-proxies", "127.0.0.1")
 	}
-	b := &balancer{names: map[string]string{}, turns: map[string]int{}}
+	b := &balancer{logbook: logs, names: map[string]string{}, turns: map[string]int{}}
 	b.proxy = httputil.ReverseProxy{
 		Transport: &http.Transport{MaxIdleConnsPerHost: 32},
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -126,7 +130,7 @@ func (b *balancer) watch(resp *http.Response) error {
 
 // from is the world as seen from one client address behind the balancer.
 func (b *balancer) from(t testing.TB, w *world, address string) *world {
-	there := &world{issuer: w.issuer, db: w.db, dbURL: w.dbURL, clock: w.clock, replicas: w.replicas, login: w.login}
+	there := &world{issuer: w.issuer, db: w.db, dbURL: w.dbURL, clock: w.clock, replicas: w.replicas, login: w.login, logs: w.logs}
 	there.transport = &http.Transport{MaxIdleConnsPerHost: 8, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 		if err == nil {
@@ -142,7 +146,7 @@ func (b *balancer) from(t testing.TB, w *world, address string) *world {
 
 // at is the world as seen by somebody who reaches one replica past the balancer.
 func (w *world) at(t testing.TB, replica int) *world {
-	there := &world{issuer: w.issuer, db: w.db, dbURL: w.dbURL, clock: w.clock, replicas: w.replicas, login: w.login}
+	there := &world{issuer: w.issuer, db: w.db, dbURL: w.dbURL, clock: w.clock, replicas: w.replicas, login: w.login, logs: w.logs}
 	issuer, err := url.Parse(w.issuer)
 	if err != nil {
 		t.Fatal(err)
@@ -163,4 +167,53 @@ var addresses atomic.Uint32
 func nextAddress() string {
 	n := addresses.Add(1)
 	return fmt.Sprintf("10.%d.%d.7", n>>8&0xff, n&0xff)
+}
+
+// logbook is what the processes log.
+type logbook struct {
+	mu      sync.Mutex
+	text    bytes.Buffer
+	secrets []string
+}
+
+func (l *logbook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// never says that a text must not stand in the log.
+func (l *logbook) never(secret string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.secrets = append(l.secrets, secret)
+}
+
+// check wants every line to be one JSON object with values that are not long, and no secret in it.
+func (l *logbook) check(t testing.TB) {
+	t.Helper()
+	requests := 0
+	for line := range bytes.Lines(l.text.Bytes()) {
+		var fields map[string]any
+		if err := json.Unmarshal(line, &fields); err != nil {
+			t.Errorf("a line of the log is not one JSON object (%v): %.300s", err, line)
+			continue
+		}
+		if fields["msg"] == "request" {
+			requests++
+		}
+		for name, value := range fields {
+			if s, ok := value.(string); ok && len(s) > 600 && name != "stack" { // 512 bytes of a stranger's, and our own words
+				t.Errorf("the field %s of a log line has %d bytes: %.200s", name, len(s), s)
+			}
+		}
+		for _, secret := range append([]string{"idp_ac_", "idp_rt_", "idp_at_", "idp_cs_", "correct horse"}, l.secrets...) {
+			if bytes.Contains(line, []byte(secret)) {
+				t.Errorf("the log has the secret %q: %.300s", secret, line)
+			}
+		}
+	}
+	if requests == 0 {
+		t.Error("nothing was logged")
+	}
 }
