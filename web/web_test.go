@@ -326,6 +326,19 @@ func TestOtherSitesCannotLoadAnswersForPrograms(t *testing.T) {
 	}
 }
 
+func TestASecretInTheWrongPlaceIsNotLogged(t *testing.T) {
+	t.Parallel()
+	site, log := newSite(t, nil)
+	secret := "idp_cs_" + strings.Repeat("aB3-_", 9)
+	ask(site, false, get("/"), func(w http.ResponseWriter, r *http.Request) error {
+		web.Note(r.Context(), "client_id", secret)
+		return &web.Error{Status: 400, Message: "No.", Err: errors.New("unknown client " + secret + "; idp_sid is a cookie")}
+	})
+	if line := log.String(); strings.Contains(line, "aB3") || !strings.Contains(line, "client_id=idp_cs_…") || !strings.Contains(line, "unknown client idp_cs_…; idp_sid is a cookie") {
+		t.Errorf("log = %q; want the secret cut at its prefix, and the rest whole", line)
+	}
+}
+
 func TestALogLineTellsTheRequestAndCutsLongValues(t *testing.T) {
 	t.Parallel()
 	site, log := newSite(t, nil)
