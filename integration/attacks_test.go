@@ -89,6 +89,7 @@ func (s *scene) jwt1() (*app, assertionKey) {
 		c.GrantTypes = []string{"authorization_code", "refresh_token", "client_credentials"}
 		c.Scopes = []string{"openid", "profile", "email", "offline_access", "api:read"}
 	})
+	a.key = &key
 	s.clients = append(s.clients, a.ID)
 	return a, key
 }

@@ -26,6 +26,7 @@ type app struct {
 	w *world
 	*storage.Client
 	secret string
+	key    *assertionKey // of a client that authenticates with assertions
 }
 
 const callback = "https://rp.test/cb"
@@ -165,6 +166,11 @@ func (a *app) call(path string, form url.Values) reply {
 	case "client_secret_post":
 		form.Set("client_id", a.ID)
 		form.Set("client_secret", a.secret)
+	case "private_key_jwt":
+		if a.key != nil {
+			form.Set("client_assertion", a.key.assertion(a.t, a.ID, a.w.issuer, nil))
+			form.Set("client_assertion_type", assertionForm("").Get("client_assertion_type"))
+		}
 	case "none":
 		form.Set("client_id", a.ID)
 	}

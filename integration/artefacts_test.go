@@ -1,0 +1,253 @@
+package integration
+
+import (
+	"encoding/base64"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"idp/storage"
+)
+
+// Each artefact at every other endpoint: whatever somebody holds of us counts where it is meant for,
+// and nowhere else. A new kind is one row of artefacts, a new place one row of places.
+
+// vault is what one kind of artefact is made from and presented with: everything belongs to the same
+// client and the same person, so that nothing but the kind can be the reason of a refusal.
+type vault struct {
+	*scene
+	a       *app     // authenticates with a key, and may do everything
+	secret  *app     // authenticates with a secret
+	browser *browser // alice is signed in here
+	bobs    *browser // and bob here; both have consented
+	f       *flow    // of the last code
+	kept    *page    // a request that waits in a third browser, which has this page
+}
+
+func newVault(s *scene) *vault {
+	v := &vault{scene: s, browser: s.browser(s), bobs: s.browser(s), secret: s.m2m1()}
+	v.a, _ = s.jwt1()
+	s.updateClient(s, v.a, func(c *storage.Client) { c.PostLogoutRedirectURIs = []string{"https://jwt1.test/bye"} })
+	s.works(v.a, v.bobs, s.arena.bob)
+	v.f, _ = s.works(v.a, v.browser, s.arena.alice)
+	v.kept = s.browser(s).get(v.a.begin().url()).at("/login")
+	return v
+}
+
+// tokens are new ones of alice's.
+func (v *vault) tokens(change ...func(*storage.Client)) reply {
+	v.Helper()
+	for _, f := range change {
+		v.updateClient(v, v.a, f)
+	}
+	v.f = v.a.begin()
+	return v.f.exchange(v.browser.get(v.f.url()).answer().Get("code")).ok()
+}
+
+func (v *vault) cookie(name string) func(*vault) string {
+	return func(v *vault) string { return v.browser.cookies()[name] }
+}
+
+// artefact is one kind of thing that somebody holds.
+type artefact struct {
+	name string
+	home []string // names of the places where it counts
+	make func(v *vault) string
+	// works uses it where it is at home, after it was shown everywhere else.
+	works func(v *vault, value string) bool
+}
+
+var artefacts = []artefact{
+	{"authorization code", []string{"code"}, func(v *vault) string {
+		v.f = v.a.begin()
+		return v.browser.get(v.f.url()).answer().Get("code")
+	}, func(v *vault, value string) bool { return v.f.exchange(value).status == 200 }},
+	{"refresh token", []string{"refresh_token", "introspection", "revocation"}, func(v *vault) string { return v.tokens().refresh() },
+		func(v *vault, value string) bool { return v.a.refresh(value).status == 200 }},
+	{"opaque access token", []string{"bearer", "posted bearer", "introspection", "revocation"}, func(v *vault) string { return v.tokens().access() }, userinfoWorks},
+	{"JWT access token", []string{"bearer", "posted bearer", "introspection", "revocation"}, func(v *vault) string {
+		return v.tokens(func(c *storage.Client) { c.AccessTokenFormat = "jwt" }).access()
+	}, userinfoWorks},
+	{"ID token", []string{"hint at authorize", "hint at logout"}, func(v *vault) string { return v.tokens().text("id_token") },
+		func(v *vault, value string) bool { return places["hint at logout"](v, value) }},
+	{"client assertion", []string{"client_assertion"}, func(v *vault) string { return v.a.key.assertion(v, v.a.ID, v.issuer, nil) },
+		func(v *vault, value string) bool { return places["client_assertion"](v, value) }},
+	{"client secret", []string{"client_secret"}, func(v *vault) string { return v.secret.secret },
+		func(v *vault, value string) bool { return places["client_secret"](v, value) }},
+	{"request object", []string{"request object"}, func(v *vault) string {
+		v.f = v.a.begin()
+		return v.a.key.object(v, v.f, nil)
+	}, func(v *vault, value string) bool { return places["request object"](v, value) }},
+	{"pushed request", []string{"request_uri"}, func(v *vault) string {
+		v.f = v.a.begin()
+		return v.a.call("/par", v.f.params).text("request_uri")
+	}, func(v *vault, value string) bool { return places["request_uri"](v, value) }},
+	{"id of a pushed request", nil, func(v *vault) string {
+		v.f = v.a.begin()
+		uri := v.a.call("/par", v.f.params).text("request_uri")
+		return uri[strings.LastIndex(uri, ":")+1:]
+	}, func(v *vault, value string) bool {
+		return places["request_uri"](v, "urn:ietf:params:oauth:request_uri:"+value)
+	}},
+	{"kept request", []string{"kept request at authorize", "kept request at login", "kept request at consent"}, func(v *vault) string {
+		return v.kept.url.Query().Get("request")
+	}, func(v *vault, value string) bool { return v.kept.pass(v.arena.mallory).Get("code") != "" }},
+	{"session cookie", []string{"session cookie"}, func(v *vault) string { return v.browser.cookies()["idp_sid"] },
+		func(v *vault, value string) bool { return v.browser.signedIn() }},
+	{"flow cookie", []string{"flow cookie"}, func(v *vault) string { return v.kept.b.cookies()["idp_flow"] },
+		func(v *vault, value string) bool { return v.kept.pass(v.arena.mallory).Get("code") != "" }},
+	{"device cookie", nil, func(v *vault) string { return v.browser.cookies()["idp_dev"] }, func(*vault, string) bool { return true }},
+	{"sub of a person", nil, func(v *vault) string { return v.arena.alice.ID }, func(*vault, string) bool { return true }},
+	{"sid of a session", nil, func(v *vault) string {
+		_, id := claims(v, v.tokens().text("id_token"))
+		return id["sid"].(string)
+	}, func(*vault, string) bool { return true }},
+}
+
+func userinfoWorks(v *vault, value string) bool { return places["bearer"](v, value) }
+
+// places say whether a value was taken for what is expected there.
+var places = map[string]func(v *vault, value string) bool{
+	"code":          func(v *vault, value string) bool { return v.f.exchange(value).status == 200 },
+	"refresh_token": func(v *vault, value string) bool { return v.a.refresh(value).status == 200 },
+	"bearer": func(v *vault, value string) bool {
+		return v.send(v, "GET", "/userinfo", bearerHeader(value), "").status == 200
+	},
+	"posted bearer": func(v *vault, value string) bool {
+		return v.post(v, "/userinfo", nil, url.Values{"access_token": {value}}).status == 200
+	},
+	"introspection": func(v *vault, value string) bool {
+		active := false
+		for _, hint := range []string{"", "access_token", "refresh_token", "id_token"} {
+			active = active || v.a.call("/introspect", url.Values{"token": {value}, "token_type_hint": {hint}}).body["active"] == true
+		}
+		return active
+	},
+	"revocation": func(v *vault, value string) bool { // it answers 200 whatever comes; that nothing happened, works tells
+		for _, hint := range []string{"", "access_token", "refresh_token"} {
+			v.a.call("/revoke", url.Values{"token": {value}, "token_type_hint": {hint}})
+		}
+		return false
+	},
+	"bearer at introspection": func(v *vault, value string) bool {
+		return v.post(v, "/introspect", bearerHeader(value), url.Values{"token": {value}}).status == 200
+	},
+	"bearer at the token endpoint": func(v *vault, value string) bool {
+		return v.post(v, "/token", bearerHeader(value), clientCredentials).status == 200
+	},
+	// Bob is signed in. Whoever takes the hint for alice's says login_required.
+	"hint at authorize": func(v *vault, value string) bool {
+		return v.bobs.get(v.a.begin("prompt", "none", "id_token_hint", value).url()).answer().Get("code") == ""
+	},
+	"hint at logout": func(v *vault, value string) bool {
+		p := v.browser.get("/logout?" + url.Values{"id_token_hint": {value}, "post_logout_redirect_uri": {"https://jwt1.test/bye"}}.Encode())
+		return p.left != nil || !v.browser.signedIn()
+	},
+	"client_assertion": func(v *vault, value string) bool {
+		form := assertionForm(value)
+		form.Set("client_id", v.a.ID)
+		return v.post(v, "/token", nil, form).status == 200
+	},
+	"client_secret": func(v *vault, value string) bool {
+		header := "Basic " + base64.StdEncoding.EncodeToString([]byte(v.secret.ID+":"+url.QueryEscape(value)))
+		posted := url.Values{"grant_type": {"client_credentials"}, "client_id": {v.secret.ID}, "client_secret": {value}}
+		return v.post(v, "/token", http.Header{"Authorization": {header}}, clientCredentials).status == 200 || v.post(v, "/token", nil, posted).status == 200
+	},
+	"request object": func(v *vault, value string) bool {
+		return begun(v.browser.get("/authorize?" + url.Values{"client_id": {v.a.ID}, "request": {value}}.Encode()))
+	},
+	"request_uri": func(v *vault, value string) bool {
+		return begun(v.browser.get("/authorize?" + url.Values{"client_id": {v.a.ID}, "request_uri": {value}}.Encode()))
+	},
+	"kept request at authorize": func(v *vault, value string) bool {
+		return begun(v.kept.b.get("/authorize?" + url.Values{"request": {value}}.Encode()))
+	},
+	"kept request at login": func(v *vault, value string) bool {
+		return begun(v.kept.b.get("/login?" + url.Values{"request": {value}}.Encode()))
+	},
+	"kept request at consent": func(v *vault, value string) bool {
+		return begun(v.kept.b.get("/consent?" + url.Values{"request": {value}}.Encode()))
+	},
+	"session cookie": func(v *vault, value string) bool {
+		b := v.scene.browser(v)
+		b.plant("idp_sid", value)
+		return b.signedIn()
+	},
+	"cookie of further sessions": func(v *vault, value string) bool {
+		b := v.scene.browser(v)
+		b.plant("idp_accounts", value)
+		return b.signedIn() || b.get(v.a.begin("prompt", "none").url()).answer().Get("code") != ""
+	},
+	"flow cookie": func(v *vault, value string) bool {
+		b := v.scene.browser(v)
+		b.plant("idp_flow", value)
+		return begun(b.get("/login?" + v.kept.url.RawQuery))
+	},
+	"password": func(v *vault, value string) bool {
+		return v.scene.browser(v).try(v.arena.alice.Username, value).url.Path != "/login"
+	},
+	"client_id": func(v *vault, value string) bool {
+		return begun(v.browser.get(v.a.begin("client_id", value).url()))
+	},
+}
+
+// begun says that a page of the sign-in is shown, or the client has its code.
+func begun(p *page) bool {
+	if p.left != nil {
+		return p.answer().Get("code") != ""
+	}
+	return p.status == 200
+}
+
+func TestEachArtefactAtEveryOtherEndpoint(t *testing.T) {
+	t.Parallel()
+	arena := newArena(t)
+	for _, kind := range artefacts {
+		t.Run("A-042 "+kind.name, func(t *testing.T) {
+			t.Parallel()
+			v := newVault(&scene{T: t, world: arena.b.from(t, arena.world, nextAddress()), arena: arena})
+			value := kind.make(v)
+			if value == "" {
+				t.Fatal("the fixture has no such artefact")
+			}
+			for _, place := range slices.Sorted(maps.Keys(places)) {
+				if slices.Contains(kind.home, place) {
+					continue
+				}
+				before := v.issued()
+				if places[place](v, value) {
+					t.Errorf("it was taken for: %s", place)
+				}
+				if place != "hint at authorize" && v.issued() != before { // there, bob gets a code of his own
+					t.Errorf("something was issued for it at: %s", place)
+				}
+			}
+			if !kind.works(v, value) {
+				t.Error("it does not work any more where it is at home")
+			}
+		})
+	}
+}
+
+// TestEveryPlaceTakesItsOwn is the control: a place that takes nothing at all would refuse everything.
+func TestEveryPlaceTakesItsOwn(t *testing.T) {
+	t.Parallel()
+	arena := newArena(t)
+	for _, kind := range artefacts {
+		for _, place := range kind.home {
+			if place == "revocation" {
+				continue
+			}
+			t.Run(kind.name+" as "+place, func(t *testing.T) {
+				t.Parallel()
+				v := newVault(&scene{T: t, world: arena.b.from(t, arena.world, nextAddress()), arena: arena})
+				if value := kind.make(v); !places[place](v, value) {
+					t.Error("it is not taken where it is at home")
+				}
+			})
+		}
+	}
+}
