@@ -2,6 +2,7 @@ package idp
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -191,6 +192,17 @@ func (c *Config) outboundAllow() (outbound.Allow, error) {
 		return allow, configErrorf("--outbound-allow (IDP_OUTBOUND_ALLOW) does not work: %v. Write it like wiki.intranet, wiki.intranet:8443 or 10.0.0.0/8.", err)
 	}
 	return allow, nil
+}
+
+// Fetch gets JSON documents from addresses that clients name, by the rules of the server's own calls.
+// Allow is what IDP_OUTBOUND_ALLOW names.
+func Fetch(allow []string) (func(ctx context.Context, address string) ([]byte, error), error) {
+	c := Config{OutboundAllow: allow}
+	may, err := c.outboundAllow()
+	if err != nil {
+		return nil, err
+	}
+	return outbound.New(may).JSON, nil
 }
 
 func (c *Config) checkBrand() error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net/http"
 	"reflect"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"idp/demo"
 	"idp/login"
 	"idp/storage"
+	"idp/web"
 )
 
 // Ids of the clients of idp dev.
@@ -24,6 +26,11 @@ const (
 	demoNative  = "demo-native"
 	demoMachine = "demo-machine"
 )
+
+// demoNotes is the API of idp dev, with its scopes.
+const demoNotes = "https://notes.example.test"
+
+var demoScopes = [...]string{"notes:read", "notes:write"}
 
 // scriptRedirects are return addresses at which nobody listens, for scripts that read the answer
 // from the redirect.
@@ -48,6 +55,9 @@ func seed(ctx context.Context, db *storage.DB, world *DevWorld, state *devState,
 	}
 	if state.Secrets == nil {
 		state.Secrets = map[string]string{}
+	}
+	if err := seedResource(ctx, a); err != nil {
+		return fmt.Errorf("make demo resource: %w", err)
 	}
 	for _, in := range demoClients(world.DemoURL) {
 		c, err := seedClient(ctx, a, in, state, lastDemo)
@@ -94,6 +104,18 @@ func seedPerson(ctx context.Context, a *admin.Admin, in admin.UserInput, newPass
 		_, err = a.CreateUser(ctx, in)
 	case err == nil && newPassword:
 		_, err = a.SetPassword(ctx, in.Username, in.Password)
+	}
+	return err
+}
+
+// seedResource registers an API that nobody answers for: it is there to be asked tokens for.
+func seedResource(ctx context.Context, a *admin.Admin) error {
+	r := storage.Resource{URI: demoNotes, Name: "Demo notes API", Scopes: []storage.ResourceScope{
+		{Name: demoScopes[0], Description: "Read your notes"}, {Name: demoScopes[1], Description: "Write and delete your notes"},
+	}}
+	_, err := a.Resource(ctx, r.URI)
+	if e, ok := errors.AsType[*web.Error](err); ok && e.Status == http.StatusNotFound {
+		_, err = a.CreateResource(ctx, r)
 	}
 	return err
 }
@@ -152,7 +174,8 @@ func adapt(c *storage.Client, in admin.ClientInput, lastDemo string) {
 func demoClients(demoURL string) []admin.ClientInput {
 	web, spa, postLogout := demo.RedirectURIs(demoURL)
 	wide := func(m *storage.ClientMetadata) {
-		m.Scopes = []string{"openid", "profile", "email", "address", "phone", "offline_access"}
+		m.Scopes = append([]string{"openid", "profile", "email", "address", "phone", "offline_access"}, demoScopes[:]...)
+		m.Resources = []string{demoNotes}
 	}
 	return []admin.ClientInput{
 		{ID: demoWeb, Preset: storage.ClientWeb, Source: "preset", Name: "Demo shop", URL: demoURL, Change: wide,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"idp/oauth"
 	"idp/web"
 )
 
@@ -71,8 +72,11 @@ func (s *Server) routes() []route {
 	if at != "" {
 		rows = append(rows, route{"home alias", "GET", at, open, s.home})
 	}
-	for _, path := range metadataPaths(at) {
+	for _, path := range append(wellKnownPaths(at, "/.well-known/openid-configuration"), wellKnownPaths(at, "/.well-known/oauth-authorization-server")...) {
 		rows = append(rows, route{"discovery", "GET", path, public, o.Discovery})
+	}
+	for _, path := range wellKnownPaths(at, oauth.ProtectedResource) {
+		rows = append(rows, route{"resource", "GET", path, public, o.ProtectedResource})
 	}
 	for _, row := range rows { // scripts ask first whether they may call
 		if row.forPrograms() {
@@ -82,18 +86,14 @@ func (s *Server) routes() []route {
 	return rows
 }
 
-// metadataPaths are the places where clients look for our metadata: OpenID Connect Discovery, 4
-// appends its name to the issuer, RFC 8414, 3 inserts it before the issuer's path, and clients mix
-// the two.
-func metadataPaths(at string) []string {
-	var paths []string
-	for _, name := range []string{"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"} {
-		paths = append(paths, at+name)
-		if at != "" {
-			paths = append(paths, name+at)
-		}
+// wellKnownPaths are the places where clients look for metadata of ours: OpenID Connect Discovery, 4
+// appends its name to the issuer, RFC 8414, 3 and RFC 9728, 3.1 insert it before the issuer's path,
+// and clients mix them.
+func wellKnownPaths(at, name string) []string {
+	if at == "" {
+		return []string{name}
 	}
-	return paths
+	return []string{at + name, name + at}
 }
 
 // Handler is the whole HTTP surface.

@@ -26,6 +26,8 @@ type Config struct {
 	// CheckPassword is the policy for new passwords; nil accepts all. Context are words that a
 	// guesser tries first.
 	CheckPassword func(password string, context ...string) error
+	// Fetch gets a JSON document from an address that a client names; nil fetches nothing.
+	Fetch func(ctx context.Context, address string) ([]byte, error)
 }
 
 // Admin does what operators ask for.

@@ -57,10 +57,7 @@ func (a *Admin) CreateClient(ctx context.Context, in ClientInput) (storage.Clien
 	if !clientID.MatchString(c.ID) {
 		return c, "", impossible("The client id %q is not possible. Use 3 to 64 letters, digits and . _ -, or leave it out to get one.", c.ID)
 	}
-	if c.AccessGroups, err = a.resolveGroups(ctx, c.AccessGroups); err != nil {
-		return c, "", err
-	}
-	if err := oauth.CheckClient(&c); err != nil {
+	if err := a.settle(ctx, &c, &storage.Client{}); err != nil {
 		return c, "", err
 	}
 	secret := ""
@@ -71,6 +68,22 @@ func (a *Admin) CreateClient(ctx context.Context, in ClientInput) (storage.Clien
 	e.ClientID = c.ID
 	err = a.DB.CreateClient(ctx, c, e)
 	return c, secret, told(err, "", fmt.Sprintf("There is a client %s already. Choose another id.", c.ID))
+}
+
+// settle checks a client, and finds out what rests on more than the client itself.
+func (a *Admin) settle(ctx context.Context, c, old *storage.Client) (err error) {
+	if !slices.Equal(c.AccessGroups, old.AccessGroups) {
+		if c.AccessGroups, err = a.resolveGroups(ctx, c.AccessGroups); err != nil {
+			return err
+		}
+	}
+	if err := oauth.CheckClient(c); err != nil {
+		return err
+	}
+	if err := oauth.SettleSector(ctx, c, old, a.Fetch); err != nil {
+		return err
+	}
+	return a.settleResources(ctx, c, old)
 }
 
 // describe lays what was asked for over the preset.
@@ -159,12 +172,7 @@ func (a *Admin) tryUpdateClient(ctx context.Context, id string, change func(*sto
 	c := *old
 	change(&c)
 	c.ID, c.Version = old.ID, old.Version
-	if !slices.Equal(c.AccessGroups, old.AccessGroups) {
-		if c.AccessGroups, err = a.resolveGroups(ctx, c.AccessGroups); err != nil {
-			return c, "", err
-		}
-	}
-	if err := oauth.CheckClient(&c); err != nil {
+	if err := a.settle(ctx, &c, old); err != nil {
 		return c, "", err
 	}
 	e := a.event("client.updated")

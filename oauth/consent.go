@@ -24,7 +24,7 @@ type ConsentPage struct {
 	RedirectHost string
 	Loopback     bool
 	Scopes       []ScopeView
-	Resources    []string // APIs that the access is for
+	APIs         []APIView
 	Known        bool
 	Unverified   bool
 }
@@ -33,6 +33,12 @@ type ConsentPage struct {
 type ScopeView struct {
 	Name, Text, Detail string
 	New                bool
+}
+
+// APIView is a resource that a client asks for, with what it may do there.
+type APIView struct {
+	Name, URI string
+	Scopes    []ScopeView
 }
 
 // Consent asks a person whether a client may have what it asks for.
@@ -78,7 +84,7 @@ func (o *OAuth) consent(w http.ResponseWriter, r *http.Request, a *authorization
 // asked sums up what the page shows: when it has changed by the time of the answer, it is shown
 // again.
 func (a *authorization) asked() string {
-	sum := sha256.Sum256(mustJSON([]any{a.consentScopes(), a.resources, a.dest.uri, a.client.Name}))
+	sum := sha256.Sum256(mustJSON([]any{a.consentScopes(), a.apis(storage.Facts{}), a.dest.uri, a.client.Name}))
 	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
@@ -113,7 +119,7 @@ func (o *OAuth) denied(w http.ResponseWriter, r *http.Request, a *authorization,
 
 func (o *OAuth) showConsent(w http.ResponseWriter, r *http.Request, a *authorization, f storage.Facts) error {
 	page := ConsentPage{
-		Request: a.keptID, Person: f.User.ID, Asked: a.asked(), Resources: a.resources, Client: *login.NewClientView(a.client, a.dest.uri), Account: accountName(f.User),
+		Request: a.keptID, Person: f.User.ID, Asked: a.asked(), APIs: a.apis(f), Client: *login.NewClientView(a.client, a.dest.uri), Account: accountName(f.User),
 		SwitchURL: "/login?request=" + a.keptID + "&switch=1", Known: f.Consented,
 	}
 	page.Unverified = !page.Client.Verified
@@ -125,11 +131,31 @@ func (o *OAuth) showConsent(w http.ResponseWriter, r *http.Request, a *authoriza
 		}
 	}
 	for _, s := range a.consentScopes() {
-		if s != "openid" {
+		if s != "openid" && a.catalog.Owner(s) == nil {
 			page.Scopes = append(page.Scopes, ScopeView{s, login.ScopeText(s), scopeDetail(s, f.User), f.Consented && !slices.Contains(f.ConsentScopes, s)})
 		}
 	}
 	return o.Site.Pages.Show(w, r, web.View{Name: "consent.html", Account: page.Account, Data: page, FormAction: login.FormActionFor(a.dest.uri)})
+}
+
+// apis are the resources of a request, each with its scopes. One without any is still asked for: that
+// the app may use it.
+func (a *authorization) apis(f storage.Facts) []APIView {
+	var list []APIView
+	for _, uri := range a.resources {
+		r := a.catalog.Resource(uri)
+		v := APIView{Name: r.Name, URI: uri}
+		for _, s := range a.scopes {
+			if owner := a.catalog.Owner(s); owner != nil && owner.URI == uri {
+				v.Scopes = append(v.Scopes, ScopeView{Name: s, Text: a.catalog.Describe(s), New: f.Consented && !slices.Contains(f.ConsentScopes, s)})
+			}
+		}
+		if v.Scopes == nil {
+			v.Scopes = []ScopeView{{Text: "Use it in your name", New: f.Consented && !slices.Contains(f.ConsentRes, uri)}}
+		}
+		list = append(list, v)
+	}
+	return list
 }
 
 func scopeDetail(s string, u *storage.User) string {

@@ -17,6 +17,9 @@ func discoveryDocument(file []byte, issuer string) ([]byte, error) {
 		return nil, err
 	}
 	doc["issuer"] = issuer
+	if doc["protected_resources"] != nil { // RFC 9728, 4: our own API; those of others are not ours to tell
+		doc["protected_resources"] = []string{issuer}
+	}
 	for name, value := range doc {
 		path, ok := value.(string)
 		if !ok || name == "issuer" {

@@ -32,6 +32,7 @@ type Config struct {
 	Log      *slog.Logger
 	Now      func() time.Time
 	Issuer   string           // without trailing slash
+	Brand    string           // name of the service, for people
 	Metadata []byte           // .well-known/openid-configuration, endpoints relative to the issuer
 	Outbound *outbound.Client // calls addresses that clients name; nil calls public ones only
 	Grace    time.Duration    // how long a rotated refresh token gives its successor again; 0 means 10 s
@@ -44,16 +45,18 @@ type Config struct {
 // OAuth answers clients. Its methods are web.Handlers.
 type OAuth struct {
 	Config
-	provider  fosite.OAuth2Provider
-	keys      atomic.Pointer[keyring]
-	loading   sync.Mutex // held while keys are read
-	loadAgain time.Time  // when an unknown token key may make us read them again; under loading
-	discovery []byte
-	etag      string
-	failures  *limit // failed client authentications
-	kept      *limit // kept requests
-	pushed    *limit // requests pushed by clients that authenticate
-	origins   *origins
+	provider     fosite.OAuth2Provider
+	keys         atomic.Pointer[keyring]
+	loading      sync.Mutex // held while keys are read
+	loadAgain    time.Time  // when an unknown token key may make us read them again; under loading
+	discovery    []byte
+	etag         string
+	resource     []byte // metadata of our own API
+	resourceETag string
+	failures     *limit // failed client authentications
+	kept         *limit // kept requests
+	pushed       *limit // requests pushed by clients that authenticate
+	origins      *origins
 }
 
 // New puts the package together. Keys are loaded by EnsureKeys or ReloadKeys.
@@ -76,6 +79,10 @@ func New(c Config) (*OAuth, error) {
 		return nil, fmt.Errorf("read discovery document: %w", err)
 	}
 	o.etag = etagOf(o.discovery)
+	if o.resource, err = protectedResourceDocument(o.discovery, c.Issuer, c.Brand); err != nil {
+		return nil, fmt.Errorf("describe our own API: %w", err)
+	}
+	o.resourceETag = etagOf(o.resource)
 	return o, nil
 }
 

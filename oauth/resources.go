@@ -3,12 +3,14 @@ package oauth
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"idp/storage"
+	"idp/web"
 )
 
 // Resource indicators (RFC 8707). A client gets tokens for the resources that are registered and in
@@ -167,4 +169,65 @@ func longestLife(c *storage.Client, catalog *storage.Catalog, resources []string
 		}
 	}
 	return longest
+}
+
+// CheckResource is the one validator of resources, for creation and update. Others are those that
+// there are. Its errors are sentences that name the mend.
+func CheckResource(r *storage.Resource, others *storage.Catalog) error {
+	var wrong []string
+	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	if u, err := url.Parse(r.URI); !isResource(r.URI) || len(r.URI) > 512 || err != nil || u.User != nil || u.RawQuery != "" || !plainText(r.URI) {
+		say("The URI %q must be absolute, such as https://api.example.com, of at most 512 bytes, without a query, a fragment or a password.", r.URI)
+	}
+	if r.Name == "" || len(r.Name) > 128 || !plainText(r.Name) {
+		say("The name must be text of 1 to 128 bytes: people see it when they are asked for consent.")
+	}
+	if !slices.Contains([]string{"", "opaque", "jwt"}, r.TokenFormat) {
+		say("The token format %q is not known; use opaque or jwt, or nothing to have it as the client has it.", r.TokenFormat)
+	}
+	if r.TokenLife != 0 && (r.TokenLife < 60 || r.TokenLife > 86400) {
+		say("The token lifetime must be from 60 to 86400 seconds.")
+	}
+	if len(r.Scopes) > maxScopes {
+		say("At most %d scopes are possible.", maxScopes)
+	}
+	seen := map[string]bool{}
+	for _, s := range r.Scopes {
+		switch owner := others.Owner(s.Name); {
+		case !scopeToken(s.Name):
+			say("The scope %q has a character that scopes cannot have.", s.Name)
+		case personal(s.Name):
+			say("The scope %s is a standard one: it cannot be a resource's own.", s.Name)
+		case seen[s.Name]:
+			say("The scope %s stands twice.", s.Name)
+		case owner != nil && owner.URI != r.URI:
+			say("The scope %s belongs to %s already. Choose another name, such as one with the resource's name in front.", s.Name, owner.URI)
+		}
+		if s.Description == "" || len(s.Description) > 256 || !plainText(s.Description) {
+			say("The scope %s needs a description of 1 to 256 bytes that completes “This lets the app”, such as --scope '%s=Read your notes'.", s.Name, s.Name)
+		}
+		seen[s.Name] = true
+	}
+	for _, other := range others.Resources {
+		if other.URI != r.URI && sameResource(other.URI, r.URI) {
+			say("The URI %q differs from that of %s in spelling only: clients would mix them up.", r.URI, other.URI)
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	return &web.Error{Status: http.StatusUnprocessableEntity, Code: "invalid_request", Message: strings.Join(wrong, " ")}
+}
+
+// RegisteredResource finds a resource by an identifier as a client may spell it; nil when there is
+// none.
+func RegisteredResource(catalog *storage.Catalog, uri string) *storage.Resource {
+	if r := catalog.Resource(uri); r != nil {
+		return r
+	}
+	i := slices.IndexFunc(catalog.Resources, func(r storage.Resource) bool { return sameResource(r.URI, uri) })
+	if i < 0 {
+		return nil
+	}
+	return &catalog.Resources[i]
 }

@@ -21,10 +21,10 @@ func (o *OAuth) UserInfo(w http.ResponseWriter, r *http.Request) error {
 	}
 	s, problem := bearer(r)
 	if problem != "" {
-		return challenge(w, 400, "invalid_request", problem, "")
+		return o.challenge(w, 400, "invalid_request", problem, "")
 	}
 	if s == "" {
-		return challenge(w, 401, "", "Send an access token.", "")
+		return o.challenge(w, 401, "", "Send an access token.", "")
 	}
 	t, err := o.readAccessToken(r.Context(), s, "")
 	if err != nil {
@@ -37,14 +37,14 @@ func (o *OAuth) UserInfo(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if !t.live(o.now()) || t.User == nil || !o.forUs(t) {
-		return challenge(w, 401, "invalid_token", "The access token is not valid: it is wrong, expired or revoked, or meant for another API.", "")
+		return o.challenge(w, 401, "invalid_token", "The access token is not valid: it is wrong, expired or revoked, or meant for another API.", "")
 	}
 	if !slices.Contains(t.scopes, "openid") {
-		return challenge(w, 403, "insufficient_scope", "The access token was not given for openid.", "openid")
+		return o.challenge(w, 403, "insufficient_scope", "The access token was not given for openid.", "openid")
 	}
 	client, err := o.clientOf(r.Context(), t.GrantFacts)
 	if errors.Is(err, storage.ErrNotFound) {
-		return challenge(w, 401, "invalid_token", "The access token is not valid: its client is gone.", "")
+		return o.challenge(w, 401, "invalid_token", "The access token is not valid: its client is gone.", "")
 	}
 	if err != nil {
 		return err
@@ -123,9 +123,9 @@ func bearer(r *http.Request) (token, problem string) {
 	return token, ""
 }
 
-// challenge refuses at a protected resource (RFC 6750, 3): without credentials, there is no error
-// code.
-func challenge(w http.ResponseWriter, status int, code, message, scope string) error {
+// challenge refuses at a protected resource (RFC 6750, 3), and says where it is described: without
+// credentials, there is no error code.
+func (o *OAuth) challenge(w http.ResponseWriter, status int, code, message, scope string) error {
 	header := `Bearer realm="userinfo"`
 	if code != "" {
 		header += fmt.Sprintf(`, error="%s", error_description="%s"`, code, message)
@@ -133,7 +133,7 @@ func challenge(w http.ResponseWriter, status int, code, message, scope string) e
 	if scope != "" {
 		header += fmt.Sprintf(`, scope="%s"`, scope)
 	}
-	w.Header().Set("WWW-Authenticate", header)
+	w.Header().Set("WWW-Authenticate", header+fmt.Sprintf(`, resource_metadata="%s"`, protectedResourceURL(o.Issuer))) // RFC 9728, 5.1
 	if code == "" {
 		code = "invalid_token"
 	}

@@ -286,6 +286,9 @@ func describeClient(w io.Writer, c storage.Client, secret string) {
 	row("Default level", c.DefaultACR...)
 	row("Resources", c.Resources...)
 	row("Audience", c.Audience...)
+	row("Subjects", c.SubjectType)
+	row("Sector", c.Sector)
+	row("Sector document", c.SectorURI)
 	row("Origins", c.AllowedOrigins...)
 	for _, f := range []struct {
 		on   bool

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"strings"
 
 	"idp"
 	"idp/admin"
@@ -63,6 +64,10 @@ func open(c *console, given idp.Connection, needKey bool) (*opened, error) {
 	if sealer == nil && needKey {
 		return nil, idp.ConfigError("No master key is set, and this needs it. Set IDP_MASTER_KEY_FILE to the file that the provider uses.")
 	}
+	fetch, err := idp.Fetch(strings.FieldsFunc(os.Getenv("IDP_OUTBOUND_ALLOW"), func(r rune) bool { return r == ',' }))
+	if err != nil {
+		return nil, err
+	}
 	db, err := storage.Open(c.ctx, storage.Config{URL: connection.DatabaseURL, MaxConns: 4, Sealer: sealer})
 	if err != nil {
 		return nil, idp.ConfigError("The database URL does not work: " + err.Error() + ". Correct IDP_DATABASE_URL.")
@@ -79,7 +84,7 @@ func open(c *console, given idp.Connection, needKey bool) (*opened, error) {
 		return nil, err
 	}
 	people := login.New(login.Config{DB: db})
-	return &opened{db, connection, admin.New(admin.Config{DB: db, HashPassword: people.HashPassword, CheckPassword: login.CheckPassword})}, nil
+	return &opened{db, connection, admin.New(admin.Config{DB: db, HashPassword: people.HashPassword, CheckPassword: login.CheckPassword, Fetch: fetch})}, nil
 }
 
 // with opens the database for one function.

@@ -48,6 +48,7 @@ type commands struct {
 	Serve       serveCommand       `cmd:"" help:"Run the provider."`
 	Migrate     migrateCommand     `cmd:"" help:"Bring the database schema up to date."`
 	Client      clientCommand      `cmd:"" help:"Look after clients: the apps that people log in to."`
+	Resource    resourceCommand    `cmd:"" help:"Look after resources: the APIs that clients ask tokens for."`
 	User        userCommand        `cmd:"" help:"Look after people."`
 	Group       groupCommand       `cmd:"" help:"Look after groups of people."`
 	Keys        keysCommand        `cmd:"" help:"Look after the keys that sign tokens."`

@@ -86,6 +86,7 @@ func TestANewSecretIsShownOnceBesideTheOld(t *testing.T) {
 func TestAnEmptyValueClears(t *testing.T) {
 	t.Parallel()
 	o := newOperator(t, storagetest.URL(t))
+	o.json(&struct{}{}, "", "resource", "create", "--uri", "https://api.test", "--name", "API")
 	o.json(&struct{}{}, "", "client", "create", "--id", "app", "--name", "App", "--url", "https://app.test", "--allowed-origin", "https://a.test", "--allowed-origin", "https://b.test",
 		"--resource", "https://api.test", "--audience", "https://api.test", "--policy-uri", "https://app.test/policy", "--default-max-age", "1h")
 	settings := []string{"allowed_origins", "resources", "audience", "post_logout_redirect_uris", "policy_uri", "default_max_age", "client_uri"}

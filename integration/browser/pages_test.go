@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,6 +52,14 @@ var pages = []struct {
 		b.wait("#display-name")
 		b.open(server(b.t).DemoURL + "/login")
 		b.wait("#allow")
+	}},
+	{"consent-api", false, func(b *tab) {
+		b.open(server(b.t).Issuer + "/authorize?" + url.Values{
+			"client_id": {"demo-web"}, "redirect_uri": {"http://localhost:9999/cb"}, "response_type": {"code"}, "scope": {"openid email notes:read notes:write"},
+			"code_challenge": {"E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"}, "code_challenge_method": {"S256"},
+		}.Encode())
+		b.signIn(person(b.t))
+		b.wait("#api-0")
 	}},
 	{"form-post", true, func(b *tab) {
 		b.open(server(b.t).DemoURL + "/login?response_mode=form_post")
