@@ -51,11 +51,19 @@ type Config struct {
 	RememberIdle time.Duration `name:"remember-idle" env:"IDP_REMEMBER_IDLE" default:"336h" help:"The same without use, for people who chose to stay signed in."`
 	RememberMax  time.Duration `name:"remember-max" env:"IDP_REMEMBER_MAX" default:"720h" help:"The same in any case, for people who chose to stay signed in."`
 
+	SignUp string `name:"signup" env:"IDP_SIGNUP" default:"off" placeholder:"MODE" help:"Who makes accounts: off leaves it to operators, open lets everybody make one for themselves."`
+
 	ShutdownDelay time.Duration `name:"shutdown-delay" env:"IDP_SHUTDOWN_DELAY" default:"5s" help:"Time between /readyz turning 503 and the end of accepting, so that load balancers notice."`
 	Migrate       bool          `name:"migrate" env:"IDP_MIGRATE" default:"true" negatable:"" help:"Bring the schema up to date at start; with --no-migrate, wait until idp migrate has done it."`
 	LogFormat     string        `name:"log-format" env:"IDP_LOG_FORMAT" default:"json" help:"Format of the log: text or json."`
 	LogLevel      string        `name:"log-level" env:"IDP_LOG_LEVEL" default:"info" help:"Least level that is logged: debug, info, warn or error."`
 }
+
+// Who makes accounts.
+const (
+	signUpOff  = "off"  // operators
+	signUpOpen = "open" // everybody, for themselves
+)
 
 // ConfigError says what is wrong with the configuration and how to mend it.
 type ConfigError string
@@ -245,6 +253,9 @@ func (c *Config) checkRest() error {
 	}
 	if _, err := c.level(); err != nil {
 		problems = append(problems, err)
+	}
+	if !slices.Contains([]string{"", signUpOff, signUpOpen}, c.SignUp) {
+		problems = append(problems, configErrorf("The sign-up mode %q is not known. Use off or open.", c.SignUp))
 	}
 	return errors.Join(problems...)
 }

@@ -189,7 +189,7 @@ func devConfig(c Connection) Config {
 		Connection: c, Listen: ":0", Brand: devBrand, SecurityContact: "mailto:security@example.test", MaxConns: 8,
 		SessionIdle: 8 * time.Hour, SessionMax: 24 * time.Hour, RememberIdle: 14 * 24 * time.Hour, RememberMax: 30 * 24 * time.Hour,
 		OutboundAllow: []string{"127.0.0.0/8", "::1"}, // the demo app, and apps that somebody tries out
-		Migrate:       true, LogFormat: "text", LogLevel: "info",
+		SignUp:        signUpOpen, Migrate: true, LogFormat: "text", LogLevel: "info",
 	}
 }
 

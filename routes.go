@@ -56,6 +56,8 @@ func (s *Server) routes() []route {
 		{"logout done", "GET", at + "/logout/done", open, o.LogoutDone},
 
 		{"login", "GET POST", at + "/login", browser, s.login.SignIn},
+		{"login accounts", "GET POST", at + "/login/accounts", browser, s.login.Accounts},
+		{"signup", "GET POST", at + "/signup", browser, s.login.SignUp},
 		{"account", "GET", at + "/account", user, s.account.Home},
 		{"account apps", "GET POST", at + "/account/apps", user, s.account.Apps},
 		{"account security", "GET POST", at + "/account/security", user, s.account.Security},

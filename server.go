@@ -116,6 +116,7 @@ func (s *Server) build(ctx context.Context, dev bool, site web.Config) error {
 	s.login = login.New(login.Config{
 		DB: s.db, Site: s.site, Log: s.log, Now: s.now,
 		Idle: c.SessionIdle, Absolute: c.SessionMax, RememberIdle: c.RememberIdle, RememberAbsolute: c.RememberMax,
+		SignUpOpen: c.SignUp == signUpOpen, Brand: c.Brand,
 	})
 	allow, err := c.outboundAllow()
 	if err != nil {

@@ -182,7 +182,7 @@ func TestPromptAndMaxAgeAskAgain(t *testing.T) { // conformance 44-49; traps P14
 		t.Errorf("prompt=none with an old session: %q, want login_required", got)
 	}
 	last := t0
-	for _, params := range [][]string{{"prompt", "login"}, {"max_age", "1"}, {"max_age", "0"}, {"prompt", "select_account"}} {
+	for _, params := range [][]string{{"prompt", "login"}, {"max_age", "1"}, {"max_age", "0"}} {
 		w.clock.advance(5 * time.Second)
 		f := a.begin(params...)
 		p := b.get(f.url()).at("/login")

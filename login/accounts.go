@@ -2,7 +2,6 @@ package login
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -106,15 +105,15 @@ func (l *Login) Here(r *http.Request) ([]SignedIn, error) {
 // Wanted says whom, of several who are signed in, a request is about. Empty members say nothing;
 // an earlier one counts more than a later one.
 type Wanted struct {
-	Session string // id of the session that was chosen for the request
-	UserID  string // of the person whom a hint names
-	Name    string // user name or address (login_hint)
+	Session string   // id of the session that was chosen for the request
+	UserIDs []string // of the people whom a hint or the request itself names
+	Name    string   // user name or address (login_hint)
 }
 
 func (want Wanted) among(here []SignedIn) (SignedIn, bool) {
 	for _, fits := range []func(SignedIn) bool{
 		func(s SignedIn) bool { return s.Session.ID.String() == want.Session },
-		func(s SignedIn) bool { return s.User.ID == want.UserID },
+		func(s SignedIn) bool { return slices.Contains(want.UserIDs, s.User.ID) },
 		func(s SignedIn) bool { return want.Name != "" && isNameOf(want.Name, s.User) },
 	} {
 		if i := slices.IndexFunc(here, fits); i >= 0 {
@@ -124,10 +123,13 @@ func (want Wanted) among(here []SignedIn) (SignedIn, bool) {
 	return SignedIn{}, false
 }
 
+// Several says that sessions were put aside in the browser. It says nothing of whether they live.
+func (l *Login) Several(r *http.Request) bool { return l.aside(r) != nil }
+
 // SessionHashFor is SessionHash of whom a request is about, if they are signed in in the browser,
 // else of who is present. It asks the database only when somebody was put aside.
 func (l *Login) SessionHashFor(r *http.Request, want Wanted) ([]byte, error) {
-	if want == (Wanted{}) || l.aside(r) == nil {
+	if !l.Several(r) {
 		return l.SessionHash(r), nil
 	}
 	here, err := l.Here(r)
@@ -163,9 +165,11 @@ func (l *Login) present(w http.ResponseWriter, r *http.Request, here []SignedIn,
 	return nil
 }
 
-// KeptSession is the name under which a kept request remembers whose session was chosen for it. It
-// is no parameter of any protocol, so that no client can set it.
-const KeptSession = "chosen_session"
+// Names that only kept requests have: no client can set them.
+const (
+	KeptSession = "chosen_session" // the session that was chosen for the request
+	KeptHint    = "hint_subject"   // whom a verified id_token_hint named
+)
 
 // choose notes in a kept request whose session it is about. A request that was answered meanwhile
 // needs no note: whoever takes it up next is told.
@@ -242,6 +246,3 @@ func (l *Login) end(r *http.Request, s SignedIn, reason string) (bool, error) {
 	}
 	return true, nil
 }
-
-// nameOf is what a person is called where there is room for one line.
-func nameOf(u *storage.User) string { return cmp.Or(u.Profile.Name, u.Username) }

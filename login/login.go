@@ -3,7 +3,8 @@
 // Rules of the area. Whatever is wrong with a name or a password, the answer, its headers and its
 // cost are the same: each try runs one password hash, in one queue. A sign-in leads only to a page
 // of our own, whose address never comes from the browser. A session's cookie is new after every
-// sign-in and the cookie before it is dead.
+// sign-in, and the cookie before it is dead: its session ended, or went on under another secret, or
+// was put aside by the person (accounts.go).
 package login
 
 import (
@@ -37,6 +38,9 @@ type Config struct {
 
 	Idle, Absolute                 time.Duration // a session ends when unused, and in any case
 	RememberIdle, RememberAbsolute time.Duration // the same for those who stay signed in
+
+	SignUpOpen bool   // people may make accounts for themselves
+	Brand      string // a word that no password may be made of
 
 	HashSlots int // password hashes that run at once, 19 MiB each; 0 means one a processor
 }

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -47,6 +46,10 @@ func (p purpose) next() string {
 	return cmp.Or(p.to, destinations[0])
 }
 
+func (p purpose) cancelURL() string {
+	return "/authorize?request=" + url.QueryEscape(p.request.ID) + "&cancel=1"
+}
+
 func (p purpose) param(name string) string {
 	if p.request == nil {
 		return ""
@@ -73,36 +76,83 @@ func (l *Login) SignIn(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodPost {
 		return l.signIn(w, r, form)
 	}
-	session, user, err := l.Current(r)
+	why, err := l.live(r, form)
 	if err != nil {
 		return err
 	}
-	why, err := l.purpose(r, form)
-	if errors.Is(err, errStale) {
-		err = Expired(restartURL(why.request))
-	}
+	here, err := l.Here(r)
 	if err != nil {
 		return err
 	}
-	wantsAnother := form.Get("switch") == "1"
-	if user != nil && why.request == nil && !wantsAnother {
+	about, chosen := why.about(here)
+	add, another := form.Get("add") == "1", form.Get("switch") == "1"
+	switch {
+	case !add && len(here) > 1 && another,
+		!add && len(here) > 0 && !another && (about == nil || !chosen && why.prompts("select_account")):
+		return web.See(w, r, why.url("/login/accounts"))
+	case about != nil && why.request == nil && !add && !another:
 		return web.See(w, r, why.next())
 	}
 	l.EnsureBrowser(w, r)
-	page := LoginPage{Identifier: hint(why.param("login_hint"))}
-	if user != nil {
-		page.Remembered = session.Persistent
-		page.Reauth = !wantsAnother && !slices.Contains(strings.Fields(why.param("prompt")), "select_account") &&
-			(page.Identifier == "" || isNameOf(page.Identifier, user))
+	page := LoginPage{Identifier: hint(why.param("login_hint")), Add: add}
+	if chosen {
+		page.Identifier = ""
 	}
-	if page.Reauth && page.Identifier == "" {
-		page.Identifier = user.Username
+	if about != nil {
+		page.Remembered = about.Session.Persistent
+		page.Reauth = !add && !another && (page.Identifier == "" || isNameOf(page.Identifier, about.User))
+		page.Add = add || !about.Present
+	}
+	switch {
+	case page.Reauth && page.Identifier == "":
+		page.Identifier = about.User.Username
+	case form.Get("account") != "":
+		page.Identifier, err = l.nameOfKnown(r, form.Get("account"))
+	}
+	if err != nil {
+		return err
 	}
 	return l.show(w, r, why, page, nil)
 }
 
+// about is whom of those signed in a sign-in is about, nil for nobody yet, and whether the person
+// chose them.
+func (p purpose) about(here []SignedIn) (about *SignedIn, chosen bool) {
+	want := Wanted{Session: p.param(KeptSession), UserIDs: []string{p.param(KeptHint)}, Name: p.param("login_hint")}
+	if s, ok := want.among(here); ok {
+		return &s, s.Session.ID.String() == want.Session
+	}
+	if len(here) > 0 && here[0].Present {
+		return &here[0], false
+	}
+	return nil, false
+}
+
+func (p purpose) prompts(value string) bool {
+	return slices.Contains(strings.Fields(p.param("prompt")), value)
+}
+
+// url is a page of ours that goes on with the same purpose. More are further parameters, as names
+// and values in turn.
+func (p purpose) url(path string, more ...string) string {
+	q := url.Values{}
+	if p.request != nil {
+		q.Set("request", p.request.ID)
+	}
+	if p.to != "" {
+		q.Set("to", p.to)
+	}
+	for i := 0; i+1 < len(more); i += 2 {
+		q.Set(more[i], more[i+1])
+	}
+	if len(q) == 0 {
+		return path
+	}
+	return path + "?" + q.Encode()
+}
+
 func (l *Login) signIn(w http.ResponseWriter, r *http.Request, form url.Values) error {
-	page := LoginPage{Identifier: form.Get("username"), Remembered: form.Get("remember") == "1"}
+	page := LoginPage{Identifier: form.Get("username"), Remembered: form.Get("remember") == "1", Add: form.Get("add") == "1"}
 	why, err := l.purpose(r, form)
 	if errors.Is(err, errStale) {
 		if why.request, err = l.renew(r.Context(), why); err == nil {
@@ -238,6 +288,15 @@ func (l *Login) purpose(r *http.Request, form url.Values) (purpose, error) {
 	return why, nil
 }
 
+// live is purpose, where an expired request is an error that leads to the same one anew.
+func (l *Login) live(r *http.Request, form url.Values) (purpose, error) {
+	why, err := l.purpose(r, form)
+	if errors.Is(err, errStale) {
+		err = Expired(restartURL(why.request))
+	}
+	return why, err
+}
+
 // renew keeps an expired request anew, for the person who only took their time over the form. It
 // has a new id, and everything in it is checked again when it is taken up.
 func (l *Login) renew(ctx context.Context, why purpose) (*storage.Request, error) {
@@ -278,36 +337,36 @@ func (l *Login) markReauth(r *http.Request, why purpose, page *LoginPage) error 
 	if why.request == nil {
 		return nil
 	}
-	_, user, err := l.Current(r)
-	if err != nil || user == nil {
+	here, err := l.Here(r)
+	if err != nil {
 		return err
 	}
-	page.Reauth = isNameOf(page.Identifier, user)
+	if about, _ := why.about(here); about != nil {
+		page.Reauth = isNameOf(page.Identifier, about.User)
+	}
 	return nil
 }
 
 // show writes the sign-in page, with what went wrong if anything did.
 func (l *Login) show(w http.ResponseWriter, r *http.Request, why purpose, page LoginPage, problem error) error {
 	view := web.View{Name: "login.html"}
-	if e, ok := errors.AsType[*web.Error](problem); ok {
-		view.Status, page.Error = e.Status, e.Message
-		if e.RetryAfter > 0 {
-			w.Header().Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds()+0.999)))
-		}
-		web.Note(r.Context(), "refused", problem.Error())
-	}
-	if f, ok := errors.AsType[*fieldError](problem); ok {
-		page.FieldError = f.field
-	}
+	view.Status, page.Error, page.FieldError = told(w, r.Context(), problem)
 	page.Remember = true
 	page.To = why.to
+	page.ByOperator = why.prompts("create") && !l.SignUpOpen
+	if !page.Reauth && page.Add {
+		page.ChooseURL = why.url("/login/accounts")
+	}
+	if !page.Reauth && l.SignUpOpen {
+		page.SignUpURL = why.url("/signup")
+	}
 	if why.request != nil {
 		redirect := why.redirectURI()
 		page.Request = why.request.ID
 		page.Client = NewClientView(why.client, redirect)
-		page.CancelURL = "/authorize?request=" + url.QueryEscape(why.request.ID) + "&cancel=1"
+		page.CancelURL = why.cancelURL()
 		if page.Reauth {
-			page.SwitchURL = "/login?request=" + url.QueryEscape(why.request.ID) + "&switch=1"
+			page.SwitchURL = why.url("/login", "switch", "1")
 		}
 		view.FormAction = FormActionFor(redirect)
 	}

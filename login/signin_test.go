@@ -329,7 +329,7 @@ func TestSignedInPeopleConfirmOrSwitch(t *testing.T) {
 		{"hint is theirs", url.Values{"login_hint": {"ADA@example.test"}}, "", true, "ADA@example.test"},
 		{"hint is another's", url.Values{"login_hint": {"bob"}}, "", false, "bob"},
 		{"not you", nil, "&switch=1", false, ""},
-		{"choose an account", url.Values{"prompt": {"select_account"}}, "", false, ""},
+		{"another account", url.Values{"prompt": {"select_account"}}, "&add=1", false, ""},
 	} {
 		kept := b.request(tc.params)
 		a := b.get("/login?request=" + kept.ID + tc.query)

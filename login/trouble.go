@@ -2,6 +2,7 @@ package login
 
 import (
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -33,7 +34,11 @@ func Expired(restartURL string) *web.Error {
 }
 
 // restartURL makes the kept request anew.
-func restartURL(kept *storage.Request) string { return "/authorize?" + kept.Params.Encode() }
+func restartURL(kept *storage.Request) string {
+	params := maps.Clone(kept.Params)
+	delete(params, KeptSession)
+	return "/authorize?" + params.Encode()
+}
 
 // cookieLost is the answer to a form of a page of our own that came without our cookie.
 func cookieLost(to string) *web.Error {

@@ -23,6 +23,9 @@ type LoginPage struct {
 	Error      string
 	FieldError string // "username", "password" or ""
 	CancelURL  string // back to the app without signing in
+	ChooseURL  string // the accounts of this browser
+	SignUpURL  string // where accounts are made; "" when people cannot make their own
+	ByOperator bool   // somebody asked for an account, and only an operator makes them
 }
 
 // NewClientView is what pages tell of a client. Its host is that of its own address, or else of

@@ -196,7 +196,7 @@ func (o *OAuth) checkAuthorization(ctx context.Context, a *authorization) (err e
 
 // Names that only kept requests have; a client's parameters of these names are dropped.
 const (
-	keptHint   = "hint_subject" // stands for id_token_hint: whom it named, and none of its claims
+	keptHint   = login.KeptHint // stands for id_token_hint: whom it named, and none of its claims
 	keptPushed = "pushed"       // the client pushed it (RFC 9126)
 	keptSigned = "signed"       // its parameters are those of a signed request object (RFC 9101)
 )

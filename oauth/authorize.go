@@ -69,6 +69,10 @@ func (o *OAuth) decide(w http.ResponseWriter, r *http.Request, a *authorization,
 	switch next {
 	case stepLogin:
 		return o.sendTo(w, r, a, "/login")
+	case stepSelect:
+		return o.sendTo(w, r, a, "/login/accounts")
+	case stepSignUp:
+		return o.sendTo(w, r, a, "/signup")
 	case stepConsent:
 		return o.sendTo(w, r, a, "/consent")
 	case stepBarred:
@@ -116,7 +120,11 @@ var refusals = map[string]string{
 
 // facts reads what the decision is made on, and makes sure that it was about the client as it is.
 func (o *OAuth) facts(r *http.Request, a *authorization) (storage.Facts, error) {
-	facts, err := o.DB.AuthorizeFacts(r.Context(), a.client.ID, o.Login.SessionHash(r), o.now())
+	session, err := o.sessionOf(r, a)
+	if err != nil {
+		return storage.Facts{}, err
+	}
+	facts, err := o.DB.AuthorizeFacts(r.Context(), a.client.ID, session, o.now())
 	if err == nil && facts.ClientVersion == a.client.Version && facts.CatalogVersion == a.catalog.Version && !facts.ClientDisabled {
 		return facts, nil
 	}
@@ -129,13 +137,14 @@ func (o *OAuth) facts(r *http.Request, a *authorization) (storage.Facts, error) 
 	if _, err := o.judge(r, a, o.DB.Client); err != nil {
 		return facts, err
 	}
-	return o.DB.AuthorizeFacts(r.Context(), a.client.ID, o.Login.SessionHash(r), o.now())
+	return o.DB.AuthorizeFacts(r.Context(), a.client.ID, session, o.now())
 }
 
 func (o *OAuth) question(a *authorization, f storage.Facts, consentGiven bool) question {
 	return question{
 		Now: o.now(), Arrived: a.arrived, Session: f.Session,
 		Prompt: a.prompt, MaxAge: a.maxAge, HintSubject: a.hintSubject, ACR: a.acr,
+		SignUp: o.Login.SignUpOpen, Chosen: a.chosen(),
 		NotNamed: !a.claims.answeredBy(a.client, f), Barred: !f.MayUse,
 		ConsentGiven:  consentGiven,
 		Remembered:    f.Consented && covers(f.ConsentScopes, a.consentScopes()) && covers(f.ConsentRes, a.resources),

@@ -6,12 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 )
 
 // discoveryDocument puts the issuer in front of the endpoints of the file that says what we
-// support.
-func discoveryDocument(file []byte, issuer string) ([]byte, error) {
+// support, and drops what is switched off.
+func discoveryDocument(file []byte, issuer string, signUp bool) ([]byte, error) {
 	var doc map[string]any
 	if err := decodeStrict(file, &doc); err != nil {
 		return nil, err
@@ -29,6 +30,9 @@ func discoveryDocument(file []byte, issuer string) ([]byte, error) {
 			return nil, fmt.Errorf("%s is not a path: %q", name, path)
 		}
 		doc[name] = issuer + path
+	}
+	if prompts, ok := doc["prompt_values_supported"].([]any); ok && !signUp {
+		doc["prompt_values_supported"] = slices.DeleteFunc(prompts, func(p any) bool { return p == "create" })
 	}
 	return json.MarshalIndent(doc, "", "  ")
 }

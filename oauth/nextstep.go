@@ -14,6 +14,8 @@ type step int
 const (
 	stepGrant   step = iota // nothing: issue the code
 	stepLogin               // the person has to sign in, or again
+	stepSelect              // the person has to say which account
+	stepSignUp              // the person wants a new account
 	stepConsent             // the person has to be asked
 	stepBarred              // the person may not use the client: another account may
 	stepRefuse              // nothing can help: the client gets the refusal
@@ -31,6 +33,9 @@ type question struct {
 	NotNamed    bool   // the claims parameter names others, and only they may answer (OpenID Connect Core, 5.5.1)
 	Barred      bool   // the person is in none of the groups that may use the client
 
+	Chosen string // id of the session that a person chose or began for this request; "" for none yet
+	SignUp bool   // people may make accounts for themselves
+
 	ACR []string // classes of which the sign-in must reach one; empty when any will do
 
 	ConsentGiven  bool // on the consent page, just now
@@ -43,6 +48,15 @@ func (q question) prompts(p string) bool { return slices.Contains(q.Prompt, p) }
 
 // fresh says whether the person signed in for this very request.
 func (q question) fresh() bool { return q.Session.AuthTime.After(q.Arrived) }
+
+// chosen says whether this is the session that a person chose, or signed in to, for this request.
+func (q question) chosen() bool { return q.Session != nil && q.Session.ID.String() == q.Chosen }
+
+// undecided says that a person has to choose: they are asked to, or the account that they chose is
+// signed out since, and nobody else may answer in its place without a word.
+func (q question) undecided() bool {
+	return !q.chosen() && (q.Chosen != "" || q.prompts("select_account"))
+}
 
 func (q question) tooOld() bool {
 	return q.MaxAge != nil && !q.fresh() && q.Now.Sub(q.Session.AuthTime) > time.Duration(*q.MaxAge)*time.Second
@@ -70,11 +84,12 @@ var rules = []struct {
 	applies func(q question) bool
 }{
 	{stepRefuse, "unmet_authentication_requirements", question.unreachable},
+	{stepSignUp, "login_required", func(q question) bool { return q.prompts("create") && q.SignUp && !q.chosen() }},
+	{stepSelect, "account_selection_required", question.undecided},
 	{stepLogin, "login_required", func(q question) bool { return q.Session == nil }},
-	{stepRefuse, "login_required", func(q question) bool { return q.somebodyElse() && q.fresh() }},
+	{stepRefuse, "login_required", func(q question) bool { return q.somebodyElse() && (q.fresh() || q.chosen()) }},
 	{stepLogin, "login_required", func(q question) bool { return q.somebodyElse() }},
 	{stepLogin, "login_required", func(q question) bool { return q.prompts("login") && !q.fresh() }},
-	{stepLogin, "account_selection_required", func(q question) bool { return q.prompts("select_account") && !q.fresh() }},
 	{stepLogin, "login_required", func(q question) bool { return q.tooOld() }},
 	{stepBarred, "access_denied", func(q question) bool { return q.Barred }},
 	{stepRefuse, "unmet_authentication_requirements", func(q question) bool { return q.tooWeak() && q.fresh() }},

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"idp/storage"
 )
 
@@ -14,6 +16,7 @@ func TestNextStep(t *testing.T) {
 		return &storage.Session{UserID: "usr_a", AuthTime: now.Add(-ago), Methods: methods}
 	}
 	signedIn := func(ago time.Duration) *storage.Session { return factors(ago, "pwd") }
+	this, other := uuid.Nil.String(), uuid.Max.String()
 	seconds := func(n int) *int { return &n }
 	for _, tc := range []struct {
 		name    string
@@ -36,7 +39,22 @@ func TestNextStep(t *testing.T) {
 		{"prompt=consent though remembered", question{Session: signedIn(time.Minute), Remembered: true, Prompt: []string{"consent"}}, stepConsent, "consent_required"},
 		{"prompt=consent, given", question{Session: signedIn(time.Minute), ConsentGiven: true, Prompt: []string{"consent"}}, stepGrant, ""},
 		{"prompt=login consent, signed in for it", question{Session: signedIn(time.Second), Arrived: now.Add(-time.Minute), Remembered: true, Prompt: []string{"login", "consent"}}, stepConsent, "consent_required"},
-		{"prompt=select_account", question{Session: signedIn(time.Minute), Remembered: true, Prompt: []string{"select_account"}}, stepLogin, "account_selection_required"},
+		{"prompt=select_account", question{Session: signedIn(time.Minute), Remembered: true, Prompt: []string{"select_account"}}, stepSelect, "account_selection_required"},
+		{"prompt=select_account, nobody is signed in", question{Prompt: []string{"select_account"}}, stepSelect, "account_selection_required"},
+		{"prompt=select_account, chosen", question{Session: signedIn(time.Minute), Remembered: true, Prompt: []string{"select_account"}, Chosen: this}, stepGrant, ""},
+		{"prompt=select_account, another one chosen", question{Session: signedIn(time.Minute), Remembered: true, Prompt: []string{"select_account"}, Chosen: other}, stepSelect, "account_selection_required"},
+		{"prompt=select_account, signed in for another request meanwhile", question{Session: signedIn(time.Second), Arrived: now.Add(-time.Minute), Remembered: true, Prompt: []string{"select_account"}}, stepSelect, "account_selection_required"},
+		{"chosen, and signed out since", question{Session: signedIn(time.Minute), Remembered: true, Chosen: other}, stepSelect, "account_selection_required"},
+		{"prompt=login select_account", question{Session: signedIn(time.Minute), Remembered: true, Prompt: []string{"login", "select_account"}}, stepSelect, "account_selection_required"},
+		{"prompt=login select_account, chosen", question{Session: signedIn(time.Minute), Remembered: true, Prompt: []string{"login", "select_account"}, Chosen: this}, stepLogin, "login_required"},
+		{"prompt=consent select_account, chosen", question{Session: signedIn(time.Minute), Remembered: true, Prompt: []string{"consent", "select_account"}, Chosen: this}, stepConsent, "consent_required"},
+		{"chosen, but too long ago signed in", question{Session: signedIn(2 * time.Minute), Remembered: true, Prompt: []string{"select_account"}, Chosen: this, MaxAge: seconds(60)}, stepLogin, "login_required"},
+		{"chosen, but another person is hinted", question{Session: signedIn(time.Minute), Remembered: true, Prompt: []string{"select_account"}, Chosen: this, HintSubject: "usr_b"}, stepRefuse, "login_required"},
+		{"prompt=create", question{Session: signedIn(time.Minute), Remembered: true, Prompt: []string{"create"}, SignUp: true}, stepSignUp, "login_required"},
+		{"prompt=create, nobody is signed in", question{Prompt: []string{"create"}, SignUp: true}, stepSignUp, "login_required"},
+		{"prompt=create, created", question{Session: signedIn(time.Second), Prompt: []string{"create"}, SignUp: true, Chosen: this}, stepConsent, "consent_required"},
+		{"prompt=select_account create", question{Session: signedIn(time.Minute), Prompt: []string{"select_account", "create"}, SignUp: true}, stepSignUp, "login_required"},
+		{"prompt=create where nobody may", question{Session: signedIn(time.Minute), Remembered: true, Prompt: []string{"create"}}, stepGrant, ""},
 		{"max_age passed", question{Session: signedIn(2 * time.Minute), Remembered: true, MaxAge: seconds(60)}, stepLogin, "login_required"},
 		{"max_age passed, no page allowed", question{Session: signedIn(2 * time.Minute), Remembered: true, MaxAge: seconds(60), Prompt: []string{"none"}}, stepRefuse, "login_required"},
 		{"max_age kept", question{Session: signedIn(time.Minute), Remembered: true, MaxAge: seconds(10000)}, stepGrant, ""},

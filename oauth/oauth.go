@@ -75,7 +75,7 @@ func New(c Config) (*OAuth, error) {
 	o.keys.Store(&keyring{})
 	o.provider = o.newProvider()
 	var err error
-	if o.discovery, err = discoveryDocument(c.Metadata, c.Issuer); err != nil {
+	if o.discovery, err = discoveryDocument(c.Metadata, c.Issuer, c.Login.SignUpOpen); err != nil {
 		return nil, fmt.Errorf("read discovery document: %w", err)
 	}
 	o.etag = etagOf(o.discovery)
