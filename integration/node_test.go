@@ -12,7 +12,10 @@ import (
 )
 
 // TestNodeClients runs the tests in integration/node: clients that somebody
-// else wrote, in another language, against a real `idp dev`.
+// else wrote, in another language (openid-client, Auth.js), against a real
+// `idp dev`. One command is all it takes:
+//
+//	go test ./integration -run TestNodeClients -v
 func TestNodeClients(t *testing.T) {
 	t.Parallel()
 	folder, err := dev.NodeFolder(t.Context())

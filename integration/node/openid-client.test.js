@@ -1,5 +1,7 @@
 // openid-client is the strictest client at hand: it refuses answers that
 // others forgive. It drives the provider through everything an app does.
+//
+// Run with: go test ./integration -run TestNodeClients
 
 import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -9,28 +11,8 @@ import { after, test } from "node:test";
 import * as jose from "jose";
 import * as oidc from "openid-client";
 import { Browser, parseForm } from "./browser.js";
-import { client, dev, idp, relyingParty } from "./idp.js";
-
-const ada = dev.people[0];
-
-// register makes a client the way an operator does.
-async function register(...args) {
-  const made = await idp("client", "create", "--name", "Node test", ...args);
-  return made.client ?? made;
-}
-
-// signIn takes a person from an authorization request to the redirect that
-// comes back to the app.
-async function signIn(address, redirect, person = ada, browser = new Browser()) {
-  let page = await browser.visit(address, redirect);
-  if (!page.left && page.html.includes('id="current-password"')) {
-    page = await browser.submit(page, { username: person.username, password: person.password }, redirect);
-  }
-  if (!page.left && page.html.includes('id="allow"')) {
-    page = await browser.submit(page, { decision: "allow" }, redirect);
-  }
-  return page;
-}
+import { client, dev, relyingParty } from "./idp.js";
+import { ada, register, signIn } from "./person.js";
 
 // authorize begins a request with everything that can be checked afterwards.
 async function authorize(config, redirect, more = {}) {
@@ -46,6 +28,16 @@ async function authorize(config, redirect, more = {}) {
     ...more,
   });
   return { address, checks };
+}
+
+// keyPair makes a key, and a file with its public half as a JWK set.
+async function keyPair(alg = "ES256") {
+  const { publicKey, privateKey } = await jose.generateKeyPair(alg, { extractable: true });
+  const folder = await mkdtemp(join(tmpdir(), "idp-node-"));
+  after(() => rm(folder, { recursive: true }));
+  const file = join(folder, "jwks.json");
+  await writeFile(file, JSON.stringify({ keys: [{ ...(await jose.exportJWK(publicKey)), kid: "node-1", use: "sig", alg }] }));
+  return { key: { key: privateKey, kid: "node-1" }, file };
 }
 
 async function logIn(config, redirect, more) {
@@ -86,13 +78,9 @@ const ways = {
   },
   private_key_jwt: async () => {
     const redirect = "https://key.test/cb";
-    const { publicKey, privateKey } = await jose.generateKeyPair("ES256");
-    const jwk = { ...(await jose.exportJWK(publicKey)), kid: "node-1", use: "sig", alg: "ES256" };
-    const folder = await mkdtemp(join(tmpdir(), "idp-node-"));
-    after(() => rm(folder, { recursive: true }));
-    await writeFile(join(folder, "jwks.json"), JSON.stringify({ keys: [jwk] }));
-    const made = await register("--preset", "web", "--redirect-uri", redirect, "--auth-method", "private_key_jwt", "--jwks", join(folder, "jwks.json"));
-    return { id: made.client_id, authentication: oidc.PrivateKeyJwt({ key: privateKey, kid: "node-1" }), redirect };
+    const { key, file } = await keyPair();
+    const made = await register("--preset", "web", "--redirect-uri", redirect, "--auth-method", "private_key_jwt", "--jwks", file);
+    return { id: made.client_id, authentication: oidc.PrivateKeyJwt(key), redirect };
   },
 };
 
@@ -237,4 +225,115 @@ test("every algorithm that can be chosen for ID tokens verifies", async () => {
     const tokens = await logIn(rp, redirect);
     assert.equal(jose.decodeProtectedHeader(tokens.id_token).alg, alg);
   }
+});
+
+// pushed and signed requests go through the same sign-in as others.
+async function finish(config, address, redirect, checks) {
+  const page = await signIn(address, redirect);
+  assert.ok(page.left, `sign-in ended at ${page.url} with ${page.status}:\n${page.html}`);
+  return { page, tokens: await oidc.authorizationCodeGrant(config, page.url, checks) };
+}
+
+async function request(redirect, more) {
+  const pkceCodeVerifier = oidc.randomPKCECodeVerifier();
+  const checks = { pkceCodeVerifier, expectedState: oidc.randomState(), expectedNonce: oidc.randomNonce(), idTokenExpected: true };
+  const parameters = {
+    redirect_uri: redirect, scope: "openid email", state: checks.expectedState, nonce: checks.expectedNonce,
+    code_challenge: await oidc.calculatePKCECodeChallenge(pkceCodeVerifier), code_challenge_method: "S256", ...more,
+  };
+  return { parameters, checks };
+}
+
+test("a pushed request: the address shows nothing, and is good once", async () => {
+  const redirect = "https://par.test/cb";
+  const made = await register("--preset", "web", "--redirect-uri", redirect, "--require-pushed");
+  const config = await relyingParty(made.client_id, undefined, oidc.ClientSecretBasic(made.client_secret));
+  assert.equal(config.serverMetadata().require_pushed_authorization_requests, false); // not of everybody
+  const { parameters, checks } = await request(redirect);
+  const address = await oidc.buildAuthorizationUrlWithPAR(config, parameters);
+  assert.deepEqual([...address.searchParams.keys()].sort(), ["client_id", "request_uri"]);
+  const { tokens } = await finish(config, address, redirect, checks);
+  assert.equal(tokens.claims().aud, made.client_id);
+
+  const again = await new Browser().visit(address, redirect);
+  assert.ok(!again.left || again.url.searchParams.has("error"), "a pushed request was good twice");
+  const plain = await new Browser().visit(oidc.buildAuthorizationUrl(config, (await request(redirect)).parameters), redirect);
+  assert.ok(!plain.left || plain.url.searchParams.has("error"), "a client that has to push did not have to");
+  const bad = await request("https://elsewhere.test/cb");
+  await assert.rejects(oidc.buildAuthorizationUrlWithPAR(config, bad.parameters), { error: "invalid_request" });
+});
+
+for (const alg of ["ES256", "RS256", "PS256", "Ed25519"]) {
+  test(`a request object signed with ${alg}, directly and pushed`, async () => {
+    const redirect = `https://jar-${alg.toLowerCase()}.test/cb`;
+    const { key, file } = await keyPair(alg);
+    const made = await register("--preset", "web", "--redirect-uri", redirect, "--auth-method", "private_key_jwt", "--jwks", file, "--require-signed-request");
+    const config = await relyingParty(made.client_id, { token_endpoint_auth_method: "private_key_jwt" }, oidc.PrivateKeyJwt(key));
+    const direct = await request(redirect);
+    const signed = await oidc.buildAuthorizationUrlWithJAR(config, direct.parameters, key);
+    assert.deepEqual([...signed.searchParams.keys()].sort(), ["client_id", "request"]);
+    assert.ok((await finish(config, signed, redirect, direct.checks)).tokens.access_token);
+
+    const second = await request(redirect);
+    const object = (await oidc.buildAuthorizationUrlWithJAR(config, second.parameters, key)).searchParams;
+    const pushed = await oidc.buildAuthorizationUrlWithPAR(config, object);
+    assert.ok((await finish(config, pushed, redirect, second.checks)).tokens.access_token);
+
+    const other = await keyPair(alg);
+    const forged = await oidc.buildAuthorizationUrlWithJAR(config, second.parameters, other.key);
+    const refused = await signIn(forged, redirect);
+    assert.ok(!refused.left || refused.url.searchParams.get("error") === "invalid_request_object", `${refused.url}`);
+  });
+}
+
+test("the claims parameter puts a claim where it was asked for", async () => {
+  const web = client("demo-web");
+  const config = await relyingParty(web.client_id, undefined, oidc.ClientSecretBasic(web.client_secret));
+  const claims = JSON.stringify({ userinfo: { given_name: { essential: true }, made_up: null }, id_token: { email: null, auth_time: { essential: true } } });
+  const { parameters, checks } = await request(web.redirect_uris[0], { scope: "openid", claims });
+  const { tokens } = await finish(config, oidc.buildAuthorizationUrl(config, parameters), web.redirect_uris[0], checks);
+  assert.equal(tokens.claims().email, `${ada.username}@example.test`);
+  assert.equal(typeof tokens.claims().auth_time, "number");
+  assert.equal(tokens.claims().given_name, undefined);
+  const person = await oidc.fetchUserInfo(config, tokens.access_token, tokens.claims().sub);
+  assert.deepEqual(Object.keys(person).sort(), ["given_name", "sub"]);
+});
+
+test("signed answers of userinfo and introspection verify", async () => {
+  const config = await relyingParty(client("demo-web").client_id, client("demo-web").client_secret);
+  const server = config.serverMetadata();
+  for (const alg of server.userinfo_signing_alg_values_supported) {
+    const redirect = `https://signed-${alg.toLowerCase()}.test/cb`;
+    const made = await register("--preset", "web", "--redirect-uri", redirect, "--userinfo-alg", alg, "--introspection-alg", alg);
+    const metadata = { userinfo_signed_response_alg: alg, introspection_signed_response_alg: alg };
+    const rp = await relyingParty(made.client_id, metadata, oidc.ClientSecretBasic(made.client_secret));
+    const { parameters, checks } = await request(redirect);
+    const { tokens } = await finish(rp, oidc.buildAuthorizationUrl(rp, parameters), redirect, checks);
+    const person = await oidc.fetchUserInfo(rp, tokens.access_token, tokens.claims().sub);
+    assert.equal(person.email, `${ada.username}@example.test`);
+    const told = await oidc.tokenIntrospection(rp, tokens.access_token);
+    assert.equal(told.active, true);
+    assert.equal(told.client_id, made.client_id);
+    assert.equal((await oidc.tokenIntrospection(rp, "nonsense")).active, false);
+  }
+});
+
+test("a refresh token that was rotated away twice ends everything", async () => {
+  const spa = client("demo-spa");
+  const config = await relyingParty(spa.client_id, undefined, oidc.None());
+  const first = await logIn(config, spa.redirect_uris[0]);
+  const second = await oidc.refreshTokenGrant(config, first.refresh_token);
+  const third = await oidc.refreshTokenGrant(config, second.refresh_token);
+  await assert.rejects(oidc.refreshTokenGrant(config, first.refresh_token), { error: "invalid_grant" });
+  await assert.rejects(oidc.refreshTokenGrant(config, third.refresh_token), { error: "invalid_grant" });
+  await assert.rejects(oidc.fetchUserInfo(config, third.access_token, first.claims().sub));
+});
+
+test("max_age brings an auth_time that openid-client believes", async () => {
+  const web = client("demo-web");
+  const config = await relyingParty(web.client_id, undefined, oidc.ClientSecretBasic(web.client_secret));
+  const { address, checks } = await authorize(config, web.redirect_uris[0], { max_age: "3600" });
+  const { tokens } = await finish(config, address, web.redirect_uris[0], { ...checks, maxAge: 3600 });
+  const fresh = await oidc.refreshTokenGrant(config, tokens.refresh_token);
+  if (fresh.id_token) assert.equal(fresh.claims().auth_time, tokens.claims().auth_time);
 });
