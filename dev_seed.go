@@ -168,6 +168,13 @@ func adapt(c *storage.Client, in admin.ClientInput, lastDemo string) {
 	if lastDemo != "" && c.URI == lastDemo {
 		c.URI = in.URL
 	}
+	var fresh storage.ClientMetadata
+	if in.Change != nil {
+		in.Change(&fresh)
+	}
+	if old := c.BackchannelLogoutURI; old == "" || lastDemo != "" && strings.HasPrefix(old, lastDemo+"/") {
+		c.BackchannelLogoutURI = fresh.BackchannelLogoutURI
+	}
 }
 
 // demoClients are one client of each kind.
@@ -177,8 +184,12 @@ func demoClients(demoURL string) []admin.ClientInput {
 		m.Scopes = append([]string{"openid", "profile", "email", "address", "phone", "offline_access"}, demoScopes[:]...)
 		m.Resources = []string{demoNotes}
 	}
+	shop := func(m *storage.ClientMetadata) {
+		wide(m)
+		m.BackchannelLogoutURI = demo.LogoutURI(demoURL)
+	}
 	return []admin.ClientInput{
-		{ID: demoWeb, Preset: storage.ClientWeb, Source: "preset", Name: "Demo shop", URL: demoURL, Change: wide,
+		{ID: demoWeb, Preset: storage.ClientWeb, Source: "preset", Name: "Demo shop", URL: demoURL, Change: shop,
 			RedirectURIs: append(web, scriptRedirects[:]...), PostLogoutRedirectURIs: postLogout},
 		{ID: demoSPA, Preset: storage.ClientSPA, Source: "preset", Name: "Demo shop in the browser", URL: demoURL,
 			Change:       func(m *storage.ClientMetadata) { m.Scopes = []string{"openid", "profile", "email", "address", "phone"} },

@@ -68,6 +68,8 @@ type app struct {
 	provider     lazyProvider
 	transactions *memory[transaction]
 	sessions     *memory[*session]
+	told         *memory[time.Time] // sessions that the provider has ended, by name
+	heard        *memory[struct{}]  // logout tokens that have come, by jti
 	now          func() time.Time
 }
 
@@ -94,6 +96,8 @@ func newApp(c Config) *app {
 		provider:     lazyProvider{issuer: c.Issuer, client: &http.Client{Timeout: providerTimeout}},
 		transactions: newMemory[transaction](maxTransactions, transactionLifetime),
 		sessions:     newMemory[*session](maxSessions, sessionLifetime),
+		told:         newMemory[time.Time](maxSessions, sessionLifetime),
+		heard:        newMemory[struct{}](maxSessions, sessionLifetime),
 		now:          time.Now,
 	}
 }
@@ -101,17 +105,18 @@ func newApp(c Config) *app {
 func (a *app) handler() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, handle := range map[string]func(http.ResponseWriter, *http.Request) error{
-		"GET /{$}":          a.showHome,
-		"GET /login":        a.login,
-		"GET /callback":     a.callback,
-		"POST /callback":    a.callback,
-		"POST /refresh":     a.refresh,
-		"POST /userinfo":    a.userinfo,
-		"POST /logout":      a.logout,
-		"POST /forget":      a.forget,
-		"GET /spa":          a.showSPA,
-		"GET /spa/callback": a.showSPA,
-		"/":                 a.nowhere,
+		"GET /{$}":           a.showHome,
+		"GET /login":         a.login,
+		"GET /callback":      a.callback,
+		"POST /callback":     a.callback,
+		"POST /refresh":      a.refresh,
+		"POST /userinfo":     a.userinfo,
+		"POST /logout":       a.logout,
+		"POST /forget":       a.forget,
+		"POST " + logoutPath: a.toldLogout,
+		"GET /spa":           a.showSPA,
+		"GET /spa/callback":  a.showSPA,
+		"/":                  a.nowhere,
 	} {
 		mux.Handle(pattern, a.handle(handle))
 	}

@@ -120,7 +120,7 @@ func (i *issuer) token(w http.ResponseWriter, r *http.Request) {
 		"access_token": access, "token_type": "Bearer", "expires_in": 600, "scope": i.scope,
 		"id_token": i.sign(map[string]any{
 			"iss": i.URL, "sub": "usr_1", "aud": i.client.ID, "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
-			"auth_time": now.Unix(), "nonce": nonce, "at_hash": base64.RawURLEncoding.EncodeToString(hash[:16]),
+			"auth_time": now.Unix(), "nonce": nonce, "sid": "sid-1", "at_hash": base64.RawURLEncoding.EncodeToString(hash[:16]),
 		}),
 	}
 	i.refresh = "rt_" + rand.Text()
@@ -128,8 +128,10 @@ func (i *issuer) token(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, 200, body)
 }
 
-func (i *issuer) sign(claims map[string]any) string {
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: i.key, KeyID: "k1"}}, nil)
+func (i *issuer) sign(claims map[string]any) string { return i.signAs("JWT", claims) }
+
+func (i *issuer) signAs(typ string, claims map[string]any) string {
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: i.key, KeyID: "k1"}}, (&jose.SignerOptions{}).WithType(jose.ContentType(typ)))
 	if err != nil {
 		panic(err)
 	}

@@ -83,7 +83,7 @@ func (a *app) callback(w http.ResponseWriter, r *http.Request) error {
 	if id.token.Nonce != t.nonce {
 		return untrusted(fmt.Errorf("ID token carries nonce %q, login sent %q", id.token.Nonce, t.nonce))
 	}
-	s := &session{token: token, id: id, since: a.now()}
+	s := &session{token: token, id: id, sid: sessionOf(id.token), since: a.now()}
 	s.userinfo = a.ask(ctx, p, s)
 
 	// A new name at every login, so that nobody can plant one beforehand.

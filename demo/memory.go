@@ -30,6 +30,21 @@ func newMemory[T any](max int, ttl time.Duration) *memory[T] {
 func (m *memory[T]) put(key string, value T, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.set(key, value, now)
+}
+
+// add is put for a key that is new; it tells whether it was.
+func (m *memory[T]) add(key string, value T, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e, ok := m.byKey[key]; ok && now.Before(e.Value.(kept[T]).expires) {
+		return false
+	}
+	m.set(key, value, now)
+	return true
+}
+
+func (m *memory[T]) set(key string, value T, now time.Time) {
 	m.drop(key)
 	m.byKey[key] = m.byAge.PushBack(kept[T]{key, value, now.Add(m.ttl)})
 	for oldest := m.byAge.Front(); oldest != nil; oldest = m.byAge.Front() {
@@ -63,6 +78,22 @@ func (m *memory[T]) take(key string, now time.Time) (T, bool) {
 		return none, false
 	}
 	return e.Value.(kept[T]).value, true
+}
+
+// takeAll forgets the values that match and returns their keys.
+func (m *memory[T]) takeAll(match func(T) bool, now time.Time) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var keys []string
+	for key, e := range m.byKey {
+		if k := e.Value.(kept[T]); now.Before(k.expires) && match(k.value) {
+			keys = append(keys, key)
+		}
+	}
+	for _, key := range keys {
+		m.drop(key)
+	}
+	return keys
 }
 
 func (m *memory[T]) drop(key string) {

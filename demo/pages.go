@@ -79,10 +79,11 @@ func (a *app) showHome(w http.ResponseWriter, r *http.Request) error {
 	}
 	return a.render(w, http.StatusOK, "home", "Demo shop", struct {
 		SignedOut          bool
+		Told               time.Time
 		Username, Password string
 		Choices            []choice
 		Code               string
-	}{left, a.Username, a.Password, a.choices(), code})
+	}{left, a.toldAt(w, r), a.Username, a.Password, a.choices(), code})
 }
 
 // code is the login as an application of one's own would write it, with the

@@ -25,6 +25,7 @@ type session struct {
 	mu        sync.Mutex
 	token     *oauth2.Token
 	id        *identity
+	sid       string // of the provider's session; the same as long as this one
 	userinfo  answer
 	since     time.Time
 	refreshed int
