@@ -431,6 +431,22 @@ func TestWhatAKilledProcessHadTakenIsDeliveredByAnother(t *testing.T) {
 	t.Error("the delivery is not written down")
 }
 
+func TestWhatTheCommandLineEndsIsToldByARunningServer(t *testing.T) {
+	t.Parallel()
+	w := startProcesses(t, 1)
+	for _, command := range [][]string{{"user", "suspend"}, {"user", "revoke"}} {
+		p, who := w.party(t, storage.ClientWeb), w.person(t, command[1])
+		_, tokens := p.signIn(w.browser(t), who)
+		w.idp(t, &struct{}{}, append(command, who.Username)...)
+		select {
+		case token := <-p.arrived:
+			p.verify(t, token, tokens.text("id_token"))
+		case <-time.After(15 * time.Second):
+			t.Errorf("%v: the app was not told", command)
+		}
+	}
+}
+
 func TestAnAppThatSignedSomebodyInAgainIsNotToldOfBefore(t *testing.T) {
 	t.Parallel()
 	w, deliver := startWithJobs(t)

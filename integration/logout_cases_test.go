@@ -275,7 +275,7 @@ func TestTheQuestionNamesTheAppsAndTheAnswerWhatGoesOn(t *testing.T) {
 		t.Errorf("the question names other apps than those that are told:\n%s", p.body)
 	}
 	p = p.submit(nil).at("/logout/done")
-	if strings.Contains(p.body, `id="kept"`) || !strings.Contains(p.body, "being told now") {
+	if strings.Contains(p.body, `id="kept"`) || !strings.Contains(p.body, "1 app has no way to be told") || !strings.Contains(p.body, "being told now") {
 		t.Errorf("nobody has offline access, and one app is about to be told:\n%s", p.body)
 	}
 	deliver()

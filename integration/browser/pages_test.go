@@ -104,6 +104,22 @@ var pages = []struct {
 		b.open(server(b.t).Issuer + "/logout")
 		b.wait("#sign-out")
 	}},
+	{"logout-apps", false, func(b *tab) {
+		b.signInToShop(person(b.t))
+		b.open(server(b.t).Issuer + "/logout")
+		b.wait("#told")
+	}},
+	{"logout-told", false, func(b *tab) {
+		b.signInToShop(person(b.t))
+		b.open(server(b.t).Issuer + "/logout")
+		b.follow("#sign-out")
+		b.wait("#told")
+	}},
+	{"signing-out", false, func(b *tab) { // as long as a frame loads, the page stays
+		f := newFramed(b.t, true)
+		f.signIn(b)
+		f.signOut(b)
+	}},
 	{"logout-done", false, func(b *tab) {
 		b.open(server(b.t).Issuer + "/login")
 		b.signIn(person(b.t))
