@@ -3,7 +3,9 @@ package account
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 
 	"idp/login"
 	"idp/storage"
@@ -23,6 +25,7 @@ type AppView struct {
 	Scopes  []string // what it may do, in words
 	Since   string   // day, in UTC
 	Offline bool     // it has access while the person is away
+	OpenURL string   // starts a sign-in to it; "" when it has no such address
 }
 
 // Apps shows which apps may use the account, and takes their access away (GET, POST /account/apps).
@@ -51,7 +54,7 @@ func (a *Account) Apps(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		page.Apps = append(page.Apps, viewApp(app, client))
+		page.Apps = append(page.Apps, viewApp(app, client, a.Site.Issuer.String()))
 	}
 	return a.Site.Pages.Show(w, r, web.View{Name: "apps.html", Account: user.Username, Data: page})
 }
@@ -71,12 +74,12 @@ func (a *Account) removeApp(w http.ResponseWriter, r *http.Request, user *storag
 	return web.See(w, r, "/account/apps?removed=1")
 }
 
-func viewApp(app storage.App, client *storage.Client) AppView {
+func viewApp(app storage.App, client *storage.Client, issuer string) AppView {
 	redirect := ""
 	if len(client.RedirectURIs) > 0 {
 		redirect = client.RedirectURIs[0]
 	}
-	v := AppView{ID: app.ClientID, Client: *login.NewClientView(client, redirect), Since: app.Since.UTC().Format("2 January 2006"), Offline: app.Offline}
+	v := AppView{OpenURL: initiateURL(client.InitiateLoginURI, issuer), ID: app.ClientID, Client: *login.NewClientView(client, redirect), Since: app.Since.UTC().Format("2 January 2006"), Offline: app.Offline}
 	for _, s := range app.Scopes {
 		if s != "openid" && s != "offline_access" {
 			v.Scopes = append(v.Scopes, login.ScopeText(s))
@@ -86,4 +89,20 @@ func viewApp(app storage.App, client *storage.Client) AppView {
 		v.Scopes = []string{login.ScopeText("openid")}
 	}
 	return v
+}
+
+// initiateURL asks an app to start a sign-in with us (OpenID Connect Core, 4). The registered
+// address stays as it is, query included: apps compare it.
+func initiateURL(uri, issuer string) string {
+	if uri == "" {
+		return ""
+	}
+	joint := "?"
+	if strings.Contains(uri, "?") {
+		joint = "&"
+	}
+	if strings.HasSuffix(uri, "?") || strings.HasSuffix(uri, "&") {
+		joint = ""
+	}
+	return uri + joint + "iss=" + url.QueryEscape(issuer)
 }

@@ -48,6 +48,7 @@ type world struct {
 	login     *login.Login
 	only      atomic.Int64  // when not 0, the number of the one replica that gets requests
 	servers   []*idp.Server // of an in-process world
+	signUp    string        // who makes accounts; "" for operators
 	logs      io.Writer     // gets the log of the processes too, when not nil
 }
 
@@ -62,10 +63,20 @@ func (w *world) now() time.Time { return w.clock.now().UTC().Truncate(time.Micro
 // start runs a provider in this process, with a clock that can be moved.
 func start(t testing.TB) *world { t.Helper(); return startReplicas(t, 1) }
 
+// startOpen is start, where people may make accounts for themselves.
+func startOpen(t testing.TB) *world {
+	t.Helper()
+	return startWorld(t, 1, &world{clock: &clock{}, signUp: "open"})
+}
+
 // startReplicas runs several in this process, over one database.
 func startReplicas(t testing.TB, n int) *world {
 	t.Helper()
-	w := &world{clock: &clock{}}
+	return startWorld(t, n, &world{clock: &clock{}})
+}
+
+func startWorld(t testing.TB, n int, w *world) *world {
+	t.Helper()
 	var listeners []*httptest.Server
 	for range n {
 		server := httptest.NewUnstartedServer(nil)
@@ -97,6 +108,7 @@ func (w *world) config() idp.Config {
 		Brand: "Example ID", MaxConns: 8, Listen: "127.0.0.1:0", OutboundAllow: []string{"127.0.0.1"}, LogFormat: "text", LogLevel: "info",
 		SessionIdle: 8 * time.Hour, SessionMax: 24 * time.Hour, RememberIdle: 336 * time.Hour, RememberMax: 720 * time.Hour,
 	}
+	c.SignUp = w.signUp
 	c.Issuer, c.DatabaseURL, c.MasterKey = w.issuer, w.dbURL, masterKey()
 	return c
 }

@@ -275,6 +275,7 @@ func describeClient(w io.Writer, c storage.Client, secret string) {
 	for _, uri := range c.PostLogoutRedirectURIs {
 		row("After sign-out", uri)
 	}
+	row("Sign-in starts at", c.InitiateLoginURI)
 	row("Told of sign-outs", c.BackchannelLogoutURI)
 	row("Sign-out page", c.FrontchannelLogoutURI)
 	row("Grants", c.GrantTypes...)
