@@ -42,6 +42,10 @@ func (a *Account) Apps(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodPost {
 		return a.removeApp(w, r, user, apps, form.Get("client"))
 	}
+	catalog, err := a.DB.Catalog(r.Context())
+	if err != nil {
+		return err
+	}
 	page := AppsPage{}
 	if form.Get("removed") == "1" {
 		page.Notice = "Access is removed. The app can use your account again only after you log in to it."
@@ -54,7 +58,7 @@ func (a *Account) Apps(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		page.Apps = append(page.Apps, viewApp(app, client, a.Site.Issuer.String()))
+		page.Apps = append(page.Apps, viewApp(app, client, catalog, a.Site.Issuer.String()))
 	}
 	return a.Site.Pages.Show(w, r, web.View{Name: "apps.html", Account: user.Username, Data: page})
 }
@@ -74,16 +78,21 @@ func (a *Account) removeApp(w http.ResponseWriter, r *http.Request, user *storag
 	return web.See(w, r, "/account/apps?removed=1")
 }
 
-func viewApp(app storage.App, client *storage.Client, issuer string) AppView {
+func viewApp(app storage.App, client *storage.Client, catalog *storage.Catalog, issuer string) AppView {
 	redirect := ""
 	if len(client.RedirectURIs) > 0 {
 		redirect = client.RedirectURIs[0]
 	}
 	v := AppView{OpenURL: initiateURL(client.InitiateLoginURI, issuer), ID: app.ClientID, Client: *login.NewClientView(client, redirect), Since: app.Since.UTC().Format("2 January 2006"), Offline: app.Offline}
 	for _, s := range app.Scopes {
-		if s != "openid" && s != "offline_access" {
-			v.Scopes = append(v.Scopes, login.ScopeText(s))
+		if s == "openid" || s == "offline_access" {
+			continue
 		}
+		text := login.ScopeText(s)
+		if r := catalog.Owner(s); r != nil {
+			text = catalog.Describe(s) + " (" + r.Name + ")"
+		}
+		v.Scopes = append(v.Scopes, text)
 	}
 	if v.Scopes == nil {
 		v.Scopes = []string{login.ScopeText("openid")}

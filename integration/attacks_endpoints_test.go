@@ -205,7 +205,7 @@ func promises(s *scene) {
 	if err := json.Unmarshal(file, &golden); err != nil {
 		s.Fatal(err)
 	}
-	golden["issuer"] = s.issuer
+	golden["issuer"], golden["protected_resources"] = s.issuer, []string{s.issuer}
 	for name, value := range golden {
 		if path, ok := value.(string); ok && strings.HasPrefix(path, "/") {
 			golden[name] = s.issuer + path

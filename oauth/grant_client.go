@@ -72,7 +72,7 @@ func (u *unit) ownTarget(asked, allowed []string, catalog *storage.Catalog) (sco
 	}
 	mine := allowedResources(u.client, catalog)
 	if u.form.Has("resource") {
-		resources, err = chooseResources(u.form["resource"], mine)
+		resources, err = chooseResources(400, u.form["resource"], mine)
 	} else if resources = owners(scopes, mine, catalog); len(resources) == 0 {
 		resources = mine
 	}

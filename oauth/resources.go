@@ -52,7 +52,7 @@ func (o *OAuth) target(a *authorization, catalog *storage.Catalog) (scopes, reso
 		if slices.Contains(a.scopes, "openid") {
 			allowed = append(allowed, o.Issuer)
 		}
-		if resources, err = chooseResources(a.params["resource"], allowed); err != nil {
+		if resources, err = chooseResources(0, a.params["resource"], allowed); err != nil {
 			return nil, nil, err
 		}
 		resources = slices.DeleteFunc(resources, func(r string) bool { return r == o.Issuer })
@@ -89,12 +89,13 @@ func scopesFor(scopes, resources []string, catalog *storage.Catalog) []string {
 }
 
 // chooseResources finds what a request names among the resources that it may have, in their spelling.
-func chooseResources(asked, allowed []string) ([]string, error) {
+// Its refusal has that status; 0 is for answers by redirect.
+func chooseResources(status int, asked, allowed []string) ([]string, error) {
 	var list []string
 	for _, a := range asked {
 		i := slices.IndexFunc(allowed, func(r string) bool { return sameResource(a, r) })
 		if !isResource(a) || i < 0 {
-			return nil, refuse(400, "invalid_target", "The resource is not known, or not allowed for this client, or the grant does not cover it.", fmt.Errorf("resource %.200q", a))
+			return nil, refuse(status, "invalid_target", "The resource is not known, or not allowed for this client, or the grant does not cover it.", fmt.Errorf("resource %.200q", a))
 		}
 		if !slices.Contains(list, allowed[i]) {
 			list = append(list, allowed[i])
@@ -127,7 +128,7 @@ func (o *OAuth) aim(u *unit, catalog *storage.Catalog, granted []string) error {
 	u.resources = covered
 	if u.form.Has("resource") {
 		var err error
-		if u.resources, err = chooseResources(u.form["resource"], covered); err != nil {
+		if u.resources, err = chooseResources(400, u.form["resource"], covered); err != nil {
 			return err
 		}
 	}
