@@ -20,7 +20,7 @@ type BarredPage struct {
 // answer to the client would leave them without a way to use another one. The request is kept
 // first, so that the page has an address of its own.
 func (o *OAuth) barred(w http.ResponseWriter, r *http.Request, a *authorization, f storage.Facts) error {
-	if a.keptID == "" {
+	if a.keptID == "" || a.unbound {
 		return o.sendTo(w, r, a, "/authorize")
 	}
 	web.Note(r.Context(), "user_id", f.User.ID)

@@ -72,6 +72,14 @@ func TestNextStep(t *testing.T) {
 		{"a level that a new sign-in reaches", question{Session: factors(time.Minute), Remembered: true, ACR: []string{"urn:idp:acr:1fa"}}, stepLogin, "interaction_required"},
 		{"the same, no page allowed", question{Session: factors(time.Minute), Remembered: true, ACR: []string{"urn:idp:acr:1fa"}, Prompt: []string{"none"}}, stepRefuse, "interaction_required"},
 		{"a level that the new sign-in did not reach", question{Session: factors(time.Second), Arrived: now.Add(-time.Minute), Remembered: true, ACR: []string{"urn:idp:acr:1fa"}}, stepRefuse, "unmet_authentication_requirements"},
+		{"somebody whom the claims parameter does not name", question{Session: signedIn(time.Minute), Remembered: true, NotNamed: true}, stepLogin, "login_required"},
+		{"the same, no page allowed", question{Session: signedIn(time.Minute), Remembered: true, NotNamed: true, Prompt: []string{"none"}}, stepRefuse, "login_required"},
+		{"the same, signed in for it", question{Session: signedIn(time.Second), Arrived: now.Add(-time.Minute), Remembered: true, NotNamed: true}, stepRefuse, "login_required"},
+		{"may not use the client", question{Session: signedIn(time.Minute), Remembered: true, Barred: true}, stepBarred, "access_denied"},
+		{"may not use the client, no page allowed", question{Session: signedIn(time.Minute), Remembered: true, Barred: true, Prompt: []string{"none"}}, stepRefuse, "access_denied"},
+		{"may not use the client of the house", question{Session: signedIn(time.Minute), FirstParty: true, Barred: true}, stepBarred, "access_denied"},
+		{"may not use the client, and is not asked for consent", question{Session: signedIn(time.Minute), Barred: true, Prompt: []string{"consent"}, ConsentGiven: true}, stepBarred, "access_denied"},
+		{"may not use the client, but wants to sign in as somebody else", question{Session: signedIn(time.Minute), Barred: true, Prompt: []string{"select_account"}}, stepLogin, "account_selection_required"},
 		{"unknown prompt", question{Session: signedIn(time.Minute), Remembered: true, Prompt: []string{"sing"}}, stepGrant, ""},
 	} {
 		tc.q.Now = now
