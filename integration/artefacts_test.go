@@ -73,6 +73,15 @@ var artefacts = []artefact{
 	}, userinfoWorks},
 	{"ID token", []string{"hint at authorize", "hint at logout"}, func(v *vault) string { return v.tokens().text("id_token") },
 		func(v *vault, value string) bool { return places["hint at logout"](v, value) }},
+	{"signed userinfo", nil, func(v *vault) string {
+		tokens := v.tokens(func(c *storage.Client) { c.UserInfoAlg = "RS256" })
+		return v.send(v, "GET", "/userinfo", bearerHeader(tokens.access()), "").ok().raw
+	}, func(*vault, string) bool { return true }},
+	{"signed introspection answer", nil, func(v *vault) string {
+		header := v.secret.basicHeader()
+		header.Set("Accept", "application/token-introspection+jwt")
+		return v.post(v, "/introspect", header, url.Values{"token": {v.secret.token(clientCredentials).ok().access()}}).ok().raw
+	}, func(*vault, string) bool { return true }},
 	{"client assertion", []string{"client_assertion"}, func(v *vault) string { return v.a.key.assertion(v, v.a.ID, v.issuer, nil) },
 		func(v *vault, value string) bool { return places["client_assertion"](v, value) }},
 	{"client secret", []string{"client_secret"}, func(v *vault) string { return v.secret.secret },

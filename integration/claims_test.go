@@ -322,7 +322,7 @@ func TestAnIntrospectionAnswerCanBeSigned(t *testing.T) { // RFC 9701; conforman
 	for _, alg := range []string{"", "RS256", "ES256", "PS256", "EdDSA"} {
 		rs := w.app(t, storage.ClientMachine, func(c *storage.Client) { c.Audience, c.IntrospectionAlg = []string{api}, alg })
 		for token, active := range map[string]bool{tokens.access(): true, "x": false, tokens.text("id_token"): false} {
-			header := basicHeader(rs)
+			header := rs.basicHeader()
 			header.Set("Accept", "application/token-introspection+jwt")
 			r := w.post(t, "/introspect", header, url.Values{"token": {token}}).ok()
 			if got := r.header.Get("Content-Type"); got != "application/token-introspection+jwt" {
@@ -351,7 +351,7 @@ func TestAnIntrospectionAnswerCanBeSigned(t *testing.T) { // RFC 9701; conforman
 		"": false, "*/*": false, "application/json": false, "application/token-introspection+jwt;q=0": false,
 		"application/json;q=0.5, Application/Token-Introspection+JWT": true,
 	} {
-		header := basicHeader(a)
+		header := a.basicHeader()
 		if accept != "" {
 			header.Set("Accept", accept)
 		}

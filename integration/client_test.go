@@ -269,10 +269,6 @@ func decode(raw []byte) map[string]any {
 	return m
 }
 
-func basicHeader(a *app) http.Header {
-	return http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(a.ID)+":"+url.QueryEscape(a.secret)))}}
-}
-
 // verifies checks the signature of a JWT with the published keys.
 func (w *world) verifies(t testing.TB, token string) {
 	t.Helper()
