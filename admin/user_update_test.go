@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -137,5 +138,19 @@ func TestUpdatesOfOnePersonAtTheSameTimeAllCount(t *testing.T) {
 	u, err := a.User(t.Context(), "countess")
 	if err != nil || u.Email != "ada@two.test" || u.Profile.Name != "Ada King" || u.Profile.Locale != "en" {
 		t.Errorf("after four changes: %+v, %v", u, err)
+	}
+}
+
+func TestABirthdateIsOne(t *testing.T) { // OpenID Connect Core, 5.1; conformance 92
+	t.Parallel()
+	a := testAdmin(t)
+	for i, tc := range []struct {
+		birthdate string
+		ok        bool
+	}{{"", true}, {"1815-12-10", true}, {"0000-12-10", true}, {"1815", true}, {"10.12.1815", false}, {"1815-13-10", false}, {"1815-12", false}, {"15", false}, {"1815-12-10T00:00:00Z", false}} {
+		_, err := a.CreateUser(t.Context(), UserInput{Username: fmt.Sprint("user", i), Profile: storage.Profile{Birthdate: tc.birthdate}})
+		if (err == nil) != tc.ok || err != nil && status(err) != 422 {
+			t.Errorf("%q: %v, want it accepted: %v", tc.birthdate, err, tc.ok)
+		}
 	}
 }

@@ -72,6 +72,9 @@ func checkUser(u *storage.User) error {
 }
 
 func checkProfile(p *storage.Profile) error {
+	if !isBirthdate(p.Birthdate) {
+		return impossible("The birthdate %q is none. Write it as YYYY-MM-DD, as 0000-MM-DD without the year, or as the year alone.", p.Birthdate)
+	}
 	claims := []struct{ name, value string }{
 		{"name", p.Name}, {"given_name", p.GivenName}, {"family_name", p.FamilyName}, {"middle_name", p.MiddleName}, {"nickname", p.Nickname},
 		{"profile", p.ProfileURL}, {"picture", p.Picture}, {"website", p.Website}, {"gender", p.Gender}, {"birthdate", p.Birthdate},
@@ -91,6 +94,16 @@ func checkProfile(p *storage.Profile) error {
 		}
 	}
 	return nil
+}
+
+// isBirthdate is OpenID Connect Core, 5.1; none is fine too.
+func isBirthdate(s string) bool {
+	for _, layout := range []string{"2006-01-02", "2006"} {
+		if _, err := time.Parse(layout, s); err == nil {
+			return true
+		}
+	}
+	return s == ""
 }
 
 func (a *Admin) hashPassword(ctx context.Context, u *storage.User, password string) (string, error) {

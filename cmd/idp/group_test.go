@@ -32,6 +32,11 @@ func TestGroupsAreLookedAfterFromTheCommandLine(t *testing.T) {
 	if len(g.People) != 2 || g.People[0].Username != "ada" || g.People[1].Username != "bob" {
 		t.Errorf("members %+v", g.People)
 	}
+	var shown userView
+	o.json(&shown, "", "user", "show", "ada")
+	if !slices.Equal(shown.Groups, []string{"staff"}) {
+		t.Errorf("user show: groups %v", shown.Groups)
+	}
 	o.json(&g, "", "group", "update", "staff", "--name", "people", "--claim-value", "")
 	if g.Name != "people" || g.ClaimValue != "people" || g.Members != 2 {
 		t.Errorf("changed: %+v", g)
@@ -232,5 +237,26 @@ func TestAPreviewTellsWhatTokensWouldHoldAndMakesNone(t *testing.T) {
 	o.json(&cleared, "", "client", "show", "wiki")
 	if len(cleared.ClaimRules) != 0 || cleared.UserInfoAlg != "" {
 		t.Errorf("cleared: %+v", cleared.ClientMetadata)
+	}
+}
+
+func TestEveryRelaxationIsShownAsAWeakness(t *testing.T) {
+	t.Parallel()
+	o := newOperator(t, storagetest.URL(t))
+	o.json(&struct{}{}, "", "client", "create", "--id", "old", "--name", "Old", "--url", "https://old.test")
+	var before, after clientView
+	o.json(&before, "", "client", "show", "old")
+	if len(before.Weaknesses) != 0 {
+		t.Errorf("a new client has weaknesses: %v", before.Weaknesses)
+	}
+	flags := []string{"--pkce-optional", "--legacy-assertion-audience", "--id-token-claims", "--introspect-all"}
+	for i, flag := range flags {
+		o.json(&after, "", "client", "update", "old", flag)
+		if len(after.Weaknesses) != i+1 {
+			t.Errorf("after %s: %v", flag, after.Weaknesses)
+		}
+	}
+	if _, out, _ := o.run("", "client", "show", "old"); strings.Count(out, "Weakness  ") != len(flags) {
+		t.Errorf("client show:\n%s", out)
 	}
 }

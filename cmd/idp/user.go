@@ -33,6 +33,7 @@ type userCommand struct {
 type userView struct {
 	storage.User
 	Password string         `json:"password,omitempty"` // when it was made here
+	Groups   []string       `json:"groups,omitempty"`   // names; only when one account is shown
 	Ended    *storage.Ended `json:"ended,omitempty"`
 }
 
@@ -100,6 +101,11 @@ func printUser(c *console, u storage.User, password string, made bool, ended *st
 	if made {
 		view.Password = password
 	}
+	return view.print(c)
+}
+
+func (view userView) print(c *console) error {
+	u, ended := view.User, view.Ended
 	return c.print(view, func(w io.Writer) {
 		t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 		row := func(name, value string) {
@@ -109,8 +115,8 @@ func printUser(c *console, u storage.User, password string, made bool, ended *st
 		}
 		row("Id", u.ID)
 		row("User name", u.Username)
-		if made {
-			row("Password", password+"  (shown this once)")
+		if view.Password != "" {
+			row("Password", view.Password+"  (shown this once)")
 		}
 		email := u.Email
 		if u.EmailVerifiedAt != nil {
@@ -120,6 +126,7 @@ func printUser(c *console, u storage.User, password string, made bool, ended *st
 		for _, claim := range profileClaims(&u.Profile) {
 			row(claim.label, *claim.value)
 		}
+		row("Groups", strings.Join(view.Groups, ", "))
 		row("State", u.State)
 		row("Created", u.CreatedAt.Format(time.RFC3339))
 		row("Changed", u.UpdatedAt.Format(time.RFC3339))
@@ -162,7 +169,15 @@ func (f *userShow) Run(c *console, cmd *userCommand) error {
 		if err != nil {
 			return err
 		}
-		return printUser(c, u, "", false, nil)
+		groups, err := db.UserGroups(c.ctx, u.ID)
+		if err != nil {
+			return err
+		}
+		view := userView{User: u}
+		for _, g := range groups {
+			view.Groups = append(view.Groups, g.Name)
+		}
+		return view.print(c)
 	})
 }
 

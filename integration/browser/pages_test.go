@@ -2,6 +2,7 @@ package browser
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/url"
@@ -60,6 +61,15 @@ var pages = []struct {
 		}.Encode())
 		b.signIn(person(b.t))
 		b.wait("#api-0")
+	}},
+	{"barred", false, func(b *tab) {
+		client := strings.ToLower("club-" + rand.Text()[:10])
+		operate(b.t, "group", "create", client)
+		operate(b.t, "client", "create", "--id", client, "--name", "Chess Club", "--url", "https://club.test", "--access-group", client)
+		b.open(server(b.t).Issuer + "/authorize?client_id=" + client + "&response_type=code&scope=openid&redirect_uri=https://club.test/callback" +
+			"&code_challenge_method=S256&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM")
+		b.signIn(person(b.t))
+		b.wait("#switch")
 	}},
 	{"form-post", true, func(b *tab) {
 		b.open(server(b.t).DemoURL + "/login?response_mode=form_post")
@@ -152,6 +162,14 @@ var pages = []struct {
 		b.open(server(b.t).DemoURL + "/spa")
 		b.wait("#spa-log-in")
 	}},
+}
+
+// operate runs a command as an operator.
+func operate(t testing.TB, args ...string) {
+	t.Helper()
+	if _, err := server(t).Run(context.Background(), "", append(args, "--json")...); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestEveryPageFitsItsScreenAndIsAccessible(t *testing.T) {
