@@ -79,7 +79,7 @@ func TestNextStep(t *testing.T) {
 		{"may not use the client, no page allowed", question{Session: signedIn(time.Minute), Remembered: true, Barred: true, Prompt: []string{"none"}}, stepRefuse, "access_denied"},
 		{"may not use the client of the house", question{Session: signedIn(time.Minute), FirstParty: true, Barred: true}, stepBarred, "access_denied"},
 		{"may not use the client, and is not asked for consent", question{Session: signedIn(time.Minute), Barred: true, Prompt: []string{"consent"}, ConsentGiven: true}, stepBarred, "access_denied"},
-		{"may not use the client, but wants to sign in as somebody else", question{Session: signedIn(time.Minute), Barred: true, Prompt: []string{"select_account"}}, stepLogin, "account_selection_required"},
+		{"may not use the client, but wants to sign in as somebody else", question{Session: signedIn(time.Minute), Barred: true, Prompt: []string{"select_account"}}, stepSelect, "account_selection_required"},
 		{"unknown prompt", question{Session: signedIn(time.Minute), Remembered: true, Prompt: []string{"sing"}}, stepGrant, ""},
 	} {
 		tc.q.Now = now
