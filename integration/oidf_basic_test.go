@@ -83,7 +83,7 @@ func serverModule(m storage.ClientMetadata) func(t *testing.T, s *oidf) {
 		if tokens.claims["at_hash"] == nil || tokens.claims["sid"] == nil {
 			t.Errorf("the ID token has %v, want at_hash and sid too", names(tokens.claims))
 		}
-		for _, credentials := range []http.Header{basicHeader(&app{Client: a.Client, secret: "wrong"}), {}} { // and no code is spent by that
+		for _, credentials := range []http.Header{(&app{Client: a.Client, secret: "wrong"}).basicHeader(), {}} { // and no code is spent by that
 			form := url.Values{"grant_type": {"authorization_code"}, "code": {tokens.AccessToken}, "redirect_uri": {oidfCallback}}
 			if credentials.Get("Authorization") == "" {
 				form.Set("client_id", a.ID)
@@ -360,7 +360,7 @@ func (f *oidfFlow) refresh(token, scope string) (*oauth2.Token, error) {
 	}
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}, "scope": {scope}}
 	header := oidfForm()
-	header.Set("Authorization", basicHeader(f.app).Get("Authorization"))
+	header.Set("Authorization", f.app.basicHeader().Get("Authorization"))
 	f.s.fetch(f.t, "POST", f.s.provider.Endpoint().TokenURL, header, form.Encode())
 	m := f.s.json(f.t)
 	fresh := &oauth2.Token{TokenType: "Bearer"}
