@@ -125,7 +125,9 @@ func (o *OAuth) authenticate(w http.ResponseWriter, r *http.Request, form url.Va
 		return nil, problem
 	}
 	if problem != nil {
-		o.failures.add(key, o.Now())
+		if _, knows := errors.AsType[*otherMethod](problem); !knows {
+			o.failures.add(key, o.Now())
+		}
 		return nil, invalidClient(w, cred, problem)
 	}
 	return client, nil
@@ -158,7 +160,11 @@ func (o *OAuth) prove(ctx context.Context, c *storage.Client, cred credentials, 
 		return errors.New("the client is disabled")
 	}
 	if c.AuthMethod != cred.method {
-		return fmt.Errorf("the client used %s, registered is %s", cred.method, c.AuthMethod)
+		err := fmt.Errorf("the client used %s, registered is %s", cred.method, c.AuthMethod)
+		if strings.HasPrefix(cred.method, "client_secret_") && strings.HasPrefix(c.AuthMethod, "client_secret_") && c.SecretIs(cred.secret, o.Now()) {
+			err = &otherMethod{err}
+		}
+		return err
 	}
 	switch cred.method {
 	case "none":
@@ -175,6 +181,11 @@ func (o *OAuth) prove(ctx context.Context, c *storage.Client, cred credentials, 
 	}
 	return nil
 }
+
+// otherMethod is a failure of a client that knows its secret. Some libraries find out by trying which
+// way the secret is sent, in each process anew (x/oauth2), so it counts as no attempt to guess. The
+// caller hears what everybody hears.
+type otherMethod struct{ error }
 
 // invalidClient answers RFC 6749, 5.2: 401, with a challenge when the client used the header.
 func invalidClient(w http.ResponseWriter, cred credentials, cause error) error {
