@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"idp/storage"
 )
@@ -81,6 +82,24 @@ var artefacts = []artefact{
 		header := v.secret.basicHeader()
 		header.Set("Accept", "application/token-introspection+jwt")
 		return v.post(v, "/introspect", header, url.Values{"token": {v.secret.token(clientCredentials).ok().access()}}).ok().raw
+	}, func(*vault, string) bool { return true }},
+	{"logout token", nil, func(v *vault) string {
+		p, b := v.party(v, storage.ClientWeb), v.scene.browser(v)
+		v.updateClient(v, v.a, func(c *storage.Client) { c.BackchannelLogoutURI = p.BackchannelLogoutURI })
+		v.works(v.a, b, v.arena.alice)
+		b.get("/logout").submit(nil).at("/logout/done")
+		select {
+		case token := <-p.arrived:
+			return token
+		case <-time.After(20 * time.Second):
+			return ""
+		}
+	}, func(*vault, string) bool { return true }},
+	{"cookie of sessions that ended", nil, func(v *vault) string {
+		b := v.scene.browser(v)
+		v.works(v.a, b, v.arena.alice)
+		b.get("/logout").submit(nil).at("/logout/done")
+		return b.cookies()["idp_ended"]
 	}, func(*vault, string) bool { return true }},
 	{"client assertion", []string{"client_assertion"}, func(v *vault) string { return v.a.key.assertion(v, v.a.ID, v.issuer, nil) },
 		func(v *vault, value string) bool { return places["client_assertion"](v, value) }},
