@@ -17,6 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"idp/demo"
+	"idp/storage"
 	"idp/storage/storagetest"
 )
 
@@ -129,6 +131,14 @@ func TestDevMakesAWholeWorldAndKeepsIt(t *testing.T) {
 	}
 	if got, want := second.Clients[0].RedirectURIs[0], second.DemoURL+"/callback"; got != want {
 		t.Errorf("demo-web returns to %s, want %s", got, want)
+	}
+	db, err := storage.Open(t.Context(), storage.Config{URL: second.DatabaseURL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if shop, err := db.Client(t.Context(), demoWeb); err != nil || shop.BackchannelLogoutURI != demo.LogoutURI(second.DemoURL) {
+		t.Errorf("the demo app is told of sign-outs at %s, want %s; %v", shop.BackchannelLogoutURI, demo.LogoutURI(second.DemoURL), err)
 	}
 	found, err := FindConnection(second.DataDir)
 	if err != nil || found.Issuer != second.Issuer || found.DatabaseURL != second.DatabaseURL {
