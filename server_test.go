@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"idp/storage"
 	"idp/storage/storagetest"
 )
 
@@ -53,6 +54,27 @@ func TestRequestsAreAskedToWaitUntilTheDatabaseIsThere(t *testing.T) {
 	}
 	if err := s.Ready(t.Context()); err != nil {
 		t.Errorf("Ready() = %v, want nil", err)
+	}
+}
+
+func TestAServerThatStartsSaysSoToScripts(t *testing.T) { // sheet 39: CORS on every error
+	t.Parallel()
+	url := storagetest.URL(t)
+	other := testServer(t, func(c *Config) { c.DatabaseURL = url })
+	c := storage.Client{ID: "app", Source: "admin", CreatedAt: time.Now(), ClientMetadata: storage.ClientMetadata{RedirectURIs: []string{"https://rp.test/cb"}}}
+	if err := other.DB().CreateClient(t.Context(), c, storage.Event{}); err != nil {
+		t.Fatal(err)
+	}
+	s := coldServer(t, url)
+	for origin, want := range map[string]string{"https://rp.test": "https://rp.test", "https://evil.test": "", "null": ""} {
+		r := httptest.NewRequest("POST", s.site.Issuer.String()+"/token", strings.NewReader("client_id=app"))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Origin", origin)
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, r)
+		if got := w.Header().Get("Access-Control-Allow-Origin"); w.Code != 503 || got != want {
+			t.Errorf("from %s: %d, Access-Control-Allow-Origin %q, want %q", origin, w.Code, got, want)
+		}
 	}
 }
 

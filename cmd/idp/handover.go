@@ -36,7 +36,9 @@ var snippets = map[string]string{
 {{- end}}
     scope: "openid profile email",
   });
-  await users.signinRedirect();
+  await users.signinRedirect();  // on /callback: await users.signinRedirectCallback()
+
+Tokens renew themselves with the refresh token until the sign-in ends; no iframe is needed.
 `,
 	storage.ClientNative: `For the app (any port of the loopback addresses will do):
 
