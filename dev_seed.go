@@ -175,6 +175,9 @@ func adapt(c *storage.Client, in admin.ClientInput, lastDemo string) {
 	if old := c.BackchannelLogoutURI; old == "" || lastDemo != "" && strings.HasPrefix(old, lastDemo+"/") {
 		c.BackchannelLogoutURI = fresh.BackchannelLogoutURI
 	}
+	if old := c.InitiateLoginURI; old == "" || lastDemo != "" && strings.HasPrefix(old, lastDemo+"/") {
+		c.InitiateLoginURI = fresh.InitiateLoginURI
+	}
 }
 
 // demoClients are one client of each kind.
@@ -187,6 +190,7 @@ func demoClients(demoURL string) []admin.ClientInput {
 	shop := func(m *storage.ClientMetadata) {
 		wide(m)
 		m.BackchannelLogoutURI = demo.LogoutURI(demoURL)
+		m.InitiateLoginURI = demoURL + "/login"
 	}
 	return []admin.ClientInput{
 		{ID: demoWeb, Preset: storage.ClientWeb, Source: "preset", Name: "Demo shop", URL: demoURL, Change: shop,

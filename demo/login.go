@@ -19,13 +19,22 @@ type transaction struct {
 }
 
 // login sends the browser to the provider. Its own parameters choose among
-// the variations the home page offers; a real shop would have none.
+// the variations the home page offers; a real shop would have none. The provider's
+// list of apps sends people here with iss (OpenID Connect Core, 4).
 func (a *app) login(w http.ResponseWriter, r *http.Request) error {
 	p, _, err := a.discover(r.Context())
 	if err != nil {
 		return err
 	}
 	choice := r.URL.Query()
+	if choice.Has("iss") && choice.Get("iss") != a.Issuer {
+		return &failure{
+			Status:  http.StatusBadRequest,
+			Title:   "This login is for another provider",
+			Message: "Start again from the shop.",
+			Err:     fmt.Errorf("asked to log in with %.200q", choice.Get("iss")),
+		}
+	}
 	state := rand.Text()
 	t := transaction{nonce: rand.Text(), verifier: oauth2.GenerateVerifier()}
 	a.transactions.put(a.browser(w, r)+" "+state, t, a.now())

@@ -53,6 +53,8 @@ func (a *app) choices() []choice {
 	all := []choice{
 		{"log-in-again", "/login?prompt=login", "Ask again who I am", "prompt=login"},
 		{"log-in-consent", "/login?prompt=consent", "Ask for my consent again", "prompt=consent"},
+		{"log-in-select", "/login?prompt=select_account", "With an account that I choose", "prompt=select_account"},
+		{"log-in-create", "/login?prompt=create", "With a new account", "prompt=create"},
 		{"log-in-silent", "/login?prompt=none", "Silently, without a page", "prompt=none"},
 		{"log-in-fresh", "/login?max_age=60", "Anew after a minute", "max_age=60"},
 		{"log-in-online", "/login?offline=no", "Without offline access", "no refresh token"},

@@ -41,6 +41,59 @@ var pages = []struct {
 		b.open(server(b.t).DemoURL + "/login?prompt=login")
 		b.wait("#current-password")
 	}},
+	{"accounts-one", false, func(b *tab) {
+		b.addAccount(person(b.t))
+		b.open(server(b.t).DemoURL + "/login?prompt=select_account")
+		b.wait("#accounts")
+	}},
+	{"accounts-several", false, func(b *tab) {
+		b.addAccount(personNamed(b.t, "Ada Byron"))
+		b.open(server(b.t).Issuer + "/logout")
+		b.follow("#sign-out")
+		b.addAccount(personNamed(b.t, "Charles Augustus Montgomery Featherstonehaugh-Cholmondeley"))
+		b.addAccount(personNamed(b.t, ""))
+		b.addAccount(person(b.t))
+		b.open(server(b.t).DemoURL + "/login?prompt=select_account")
+		b.wait("#accounts")
+	}},
+	{"accounts-error", false, func(b *tab) {
+		b.addAccount(person(b.t))
+		b.open(server(b.t).Issuer + "/login/accounts")
+		eval[bool](b, `(document.querySelector(".account").value = "another", true)`)
+		b.follow(".account")
+		b.wait("#error")
+	}},
+	{"accounts-remove", false, func(b *tab) {
+		b.addAccount(personNamed(b.t, "Ada Byron"))
+		b.addAccount(person(b.t))
+		b.open(server(b.t).Issuer + "/login/accounts")
+		b.follow("#remove-mode")
+		b.wait("#done")
+	}},
+	{"login-add", false, func(b *tab) {
+		b.addAccount(person(b.t))
+		b.open(server(b.t).DemoURL + "/login?prompt=select_account")
+		b.follow("#add-account")
+		b.wait("#choose-account")
+	}},
+	{"signup", false, func(b *tab) {
+		b.open(server(b.t).DemoURL + "/login?prompt=create")
+		b.wait("#sign-up")
+	}},
+	{"signup-error", false, func(b *tab) {
+		b.open(server(b.t).Issuer + "/login")
+		b.follow("#create-account")
+		b.enter("#name", "Ada Byron")
+		b.enter("#username", "ada-byron")
+		b.enter("#new-password", "passwordpassword")
+		b.follow("#sign-up")
+		b.wait("#error")
+	}},
+	{"apps-open", false, func(b *tab) {
+		b.signInToShop(person(b.t))
+		b.open(server(b.t).Issuer + "/account/apps")
+		b.wait("#open-0")
+	}},
 	{"consent", false, func(b *tab) {
 		b.open(server(b.t).DemoURL + "/login")
 		b.signIn(person(b.t))
