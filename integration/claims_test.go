@@ -3,10 +3,14 @@ package integration
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
 
 	"idp/storage"
 )
@@ -300,6 +304,14 @@ func TestUserInfoIsSignedForClientsThatAskForIt(t *testing.T) { // conformance 2
 			t.Errorf("%s: %v %v", alg, header, c)
 		}
 		w.verifies(t, r.raw)
+		ctx := oidc.ClientContext(t.Context(), &http.Client{Transport: w.transport})
+		provider, err := oidc.NewProvider(ctx, w.issuer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info, err := provider.UserInfo(ctx, oauth2.StaticTokenSource(&oauth2.Token{AccessToken: tokens.access()})); err != nil || info.Subject != ada.ID || info.Email != ada.Email {
+			t.Errorf("%s: an independent library reads %+v, %v", alg, info, err)
+		}
 		if header["typ"] == "JWT" {
 			t.Error("signed userinfo could pass for an ID token")
 		}
@@ -378,5 +390,29 @@ func TestAnEssentialACRIsReachedOrTheRequestFails(t *testing.T) { // conformance
 		if answer.Get("error") != want || (want == "") != answer.Has("code") {
 			t.Errorf("%s: %v, want %q", claims, answer, want)
 		}
+	}
+}
+
+func TestTheClaimsParameterCanBePushedAndSigned(t *testing.T) { // RFC 9101, 9126
+	t.Parallel()
+	w := start(t)
+	ada := w.person(t, "ada")
+	a := w.app(t, storage.ClientWeb)
+	asks := `{"id_token":{"email":null}}`
+	f := a.begin("scope", "openid", "claims", asks)
+	uri := a.call("/par", f.params).text("request_uri")
+	answer := w.browser(t).get("/authorize?" + url.Values{"client_id": {a.ID}, "request_uri": {uri}, "claims": {`{"id_token":{"phone_number":null}}`}}.Encode()).pass(ada)
+	_, id := claims(t, f.exchange(answer.Get("code")).ok().text("id_token"))
+	if told(id) != "email" {
+		t.Errorf("pushed: the ID token tells %q, want what was pushed", told(id))
+	}
+	a.call("/par", a.begin("claims", "{").params).fails(400, "invalid_request")
+
+	signing, key := w.signingApp(t)
+	f = signing.begin("scope", "openid")
+	object := key.object(t, f, map[string]any{"claims": map[string]any{"id_token": map[string]any{"name": map[string]any{"essential": true}}}})
+	answer = w.browser(t).get("/authorize?" + url.Values{"client_id": {signing.ID}, "request": {object}, "claims": {asks}}.Encode()).pass(ada)
+	if _, id := claims(t, f.exchange(answer.Get("code")).ok().text("id_token")); told(id) != "name" {
+		t.Errorf("signed: the ID token tells %q, want what was signed", told(id))
 	}
 }

@@ -157,6 +157,9 @@ func TestNoRuleCanSayWhatTheProviderSays(t *testing.T) {
 		many = append(many, storage.ClaimRule{Claim: fmt.Sprint("c", i), Value: value, In: in})
 	}
 	bad["too many"] = many
+	for i := range 9 {
+		bad["too many lists"] = append(bad["too many lists"], storage.ClaimRule{Claim: fmt.Sprint("c", i), Groups: &storage.GroupsClaim{}, In: in})
+	}
 	for name, rules := range bad {
 		c := good
 		c.ClaimRules = rules

@@ -12,6 +12,7 @@ import (
 // Bounds of what a client can have said in its tokens, which travel in headers.
 const (
 	maxClaimRules   = 32
+	maxGroupRules   = 8 // each can be as long as all groups of a person
 	maxClaimName    = 128
 	maxClaimValue   = 1024
 	maxClaimValues  = 4096 // all fixed values together
@@ -50,9 +51,12 @@ func checkTold(c *storage.Client) []string {
 		say("At most %d claim rules are possible.", maxClaimRules)
 		return wrong
 	}
-	size, taken := 0, map[string]bool{}
+	size, lists, taken := 0, 0, map[string]bool{}
 	for _, r := range c.ClaimRules {
 		size += len(r.Value)
+		if r.Groups != nil {
+			lists++
+		}
 		if problem := checkClaimRule(r); problem != "" {
 			say("The rule for the claim %q %s.", r.Claim, problem)
 		}
@@ -62,6 +66,9 @@ func checkTold(c *storage.Client) []string {
 			}
 			taken[place+" "+r.Claim] = true
 		}
+	}
+	if lists > maxGroupRules {
+		say("At most %d claim rules over groups are possible.", maxGroupRules)
 	}
 	if size > maxClaimValues {
 		say("The fixed values of all claim rules must have at most %d bytes together.", maxClaimValues)

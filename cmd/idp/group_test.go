@@ -206,6 +206,14 @@ func TestAPreviewTellsWhatTokensWouldHoldAndMakesNone(t *testing.T) {
 	if code, out, errs := o.run("", "client", "preview-claims", "--client", "wiki", "--user", "ada"); code != exitOK || !strings.Contains(out, "Userinfo") || !strings.Contains(out, `["admin"]`) {
 		t.Errorf("text: %d\n%s%s", code, out, errs)
 	}
+	o.json(&struct{}{}, "", "client", "create", "--id", "shy", "--name", "Shy", "--url", "https://shy.test", "--subject-type", "pairwise")
+	o.json(&before, "", "events")
+	for range 2 {
+		o.json(&p, "", "client", "preview-claims", "--client", "shy", "--user", "ada")
+		if sub, _ := p.IDToken["sub"].(string); !strings.HasPrefix(sub, "sub_(") { // none is drawn by looking
+			t.Errorf("sub = %q, want it said that there is none yet", sub)
+		}
+	}
 	for _, tc := range []struct {
 		args string
 		code int
