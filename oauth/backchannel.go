@@ -55,7 +55,7 @@ func (o *OAuth) DeliverLogouts(ctx context.Context) error {
 	var problem error
 	for {
 		if running < deliveries && ctx.Err() == nil && problem == nil {
-			now := o.now()
+			now, over := o.now(), time.Now().Add(deliveryLease-time.Second)
 			var taken []storage.Message
 			taken, problem = o.DB.TakeMessages(ctx, deliveries-running, keys(busy), now, now.Add(deliveryLease))
 			for _, m := range taken {
@@ -63,7 +63,7 @@ func (o *OAuth) DeliverLogouts(ctx context.Context) error {
 				busy[m.ClientID]++
 				go func() {
 					defer func() { finished <- m.ClientID }()
-					o.deliver(context.WithoutCancel(ctx), m)
+					o.deliver(context.WithoutCancel(ctx), m, over)
 				}()
 			}
 		}
@@ -89,20 +89,23 @@ func keys(m map[string]int) []string {
 	return list
 }
 
-// deliver makes one attempt and writes down what became of it. When that is not possible, the
-// message is due again soon: a client may be told twice, and never not at all.
-func (o *OAuth) deliver(ctx context.Context, m storage.Message) {
+// deliver makes one attempt, which ends before somebody else may have the message, and writes down
+// what became of it. When that is not possible, the message is due again soon: a client may be told
+// twice, and never not at all.
+func (o *OAuth) deliver(ctx context.Context, m storage.Message, over time.Time) {
 	defer func() {
 		if p := recover(); p != nil {
 			o.Log.Error("panic", "message", m.ID, "panic", fmt.Sprint(p))
 		}
 	}()
-	client, err := o.DB.Client(ctx, m.ClientID) // as it is at this moment
+	attempt, cancel := context.WithDeadline(ctx, over)
+	defer cancel()
+	client, err := o.DB.Client(attempt, m.ClientID) // as it is at this moment
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		o.Log.Warn("sign-out is not told", "message", m.ID, "client_id", m.ClientID, "error", err.Error())
 		return
 	}
-	err = o.tellLogout(ctx, client, m)
+	err = o.tellLogout(attempt, client, m)
 	now := o.now()
 	outcome := storage.Outcome{Delivered: err == nil}
 	kind := "backchannel.delivered"

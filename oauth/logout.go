@@ -27,6 +27,7 @@ type LogoutPage struct {
 // LogoutDonePage is the data of logout_done.html.
 type LogoutDonePage struct {
 	storage.SignedOut
+	Deaf  int      // apps that have no way to be told
 	Still []string // people who are signed in in this browser yet
 }
 
@@ -161,17 +162,11 @@ func (o *OAuth) askSignOut(w http.ResponseWriter, r *http.Request, s signOut, he
 	for _, other := range here[1:] {
 		page.Others = append(page.Others, accountName(other.User))
 	}
-	seen := map[string]bool{}
-	for _, app := range apps {
-		if seen[app.Client.ID] || app.Client.BackchannelLogoutURI == "" && o.frameOf(&app) == "" {
-			continue
-		}
-		if seen[app.Client.ID] = true; len(page.Told) < namedApps {
-			page.Told = append(page.Told, login.NewClientView(&app.Client, "").Name)
-		} else {
-			page.More++
-		}
+	told, _ := o.whoIsTold(apps)
+	for _, client := range told[:min(len(told), namedApps)] {
+		page.Told = append(page.Told, login.NewClientView(client, "").Name)
 	}
+	page.More = len(told) - len(page.Told)
 	for _, name := range []string{"id_token_hint", "client_id", "post_logout_redirect_uri", "state"} {
 		if v := s.params.Get(name); v != "" {
 			page.Fields = append(page.Fields, [2]string{name, v})
@@ -181,6 +176,23 @@ func (o *OAuth) askSignOut(w http.ResponseWriter, r *http.Request, s signOut, he
 		page.Client = login.NewClientView(s.client, s.target)
 	}
 	return o.Site.Pages.Show(w, r, web.View{Name: "logout.html", Account: page.Account, Data: page, FormAction: login.FormActionFor(s.target)})
+}
+
+// whoIsTold divides the clients of sessions, each named once, into those that are told when these
+// end, and those that have no way to be told.
+func (o *OAuth) whoIsTold(apps []storage.SessionClient) (told, deaf []*storage.Client) {
+	seen := map[string]bool{}
+	for _, app := range apps {
+		switch client := &app.Client; {
+		case seen[client.ID]:
+		case client.BackchannelLogoutURI != "" || o.frameOf(&app) != "":
+			told = append(told, client)
+		default:
+			deaf = append(deaf, client)
+		}
+		seen[app.Client.ID] = true
+	}
+	return told, deaf
 }
 
 func sessionsOf(list []login.SignedIn) []uuid.UUID {
@@ -222,11 +234,19 @@ func (o *OAuth) signedOut(w http.ResponseWriter, r *http.Request, s signOut, end
 func (o *OAuth) LogoutDone(w http.ResponseWriter, r *http.Request) error {
 	var page LogoutDonePage
 	ended, err := o.Login.JustEnded(r)
-	if err == nil && len(ended) > 0 {
-		page.SignedOut, err = o.DB.SignedOut(r.Context(), ended, o.now())
-	}
 	if err != nil {
 		return err
+	}
+	if len(ended) > 0 {
+		if page.SignedOut, err = o.DB.SignedOut(r.Context(), ended, o.now()); err != nil {
+			return err
+		}
+		apps, err := o.DB.SessionClients(r.Context(), ended)
+		if err != nil {
+			return err
+		}
+		_, deaf := o.whoIsTold(apps)
+		page.Deaf = len(deaf)
 	}
 	here, err := o.Login.Here(r)
 	if err != nil {

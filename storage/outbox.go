@@ -251,7 +251,6 @@ type SignedOut struct {
 	Told    int  // times that a client was told of a session
 	Telling int  // those that are under way
 	Untold  int  // those that did not arrive so far
-	Deaf    int  // clients that have no way to be told
 	Kept    bool // clients have access to the account that goes on without a session
 }
 
@@ -262,10 +261,6 @@ func (db *DB) SignedOut(ctx context.Context, sessions []uuid.UUID, now time.Time
 		select count(*) filter (where o.delivered_at is not null),
 		  count(*) filter (where o.next_at is not null and o.last_error = ''),
 		  count(*) filter (where o.failed_at is not null or o.next_at is not null and o.last_error <> ''),
-		  (select count(distinct sc.client_id)
-		    from session_clients sc
-		    join clients c on c.id = sc.client_id and c.disabled_at is null
-		    where sc.session_id = any($1) and coalesce(c.metadata ->> 'backchannel_logout_uri', c.metadata ->> 'frontchannel_logout_uri', '') = ''),
 		  exists (
 		    select 1
 		    from sessions s
@@ -274,7 +269,7 @@ func (db *DB) SignedOut(ctx context.Context, sessions []uuid.UUID, now time.Time
 		    where s.id = any($1))
 		from outbox o
 		where o.session_id = any($1) and o.kind = 'backchannel_logout'`,
-		[]any{sessions, now}, &s.Told, &s.Telling, &s.Untold, &s.Deaf, &s.Kept)
+		[]any{sessions, now}, &s.Told, &s.Telling, &s.Untold, &s.Kept)
 	return s, err
 }
 
