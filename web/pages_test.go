@@ -22,7 +22,9 @@ import (
 func pageData() map[string]any {
 	return map[string]any{
 		"account.html":     account.AccountPage{},
+		"accounts.html":    login.ChooserPage{},
 		"apps.html":        account.AppsPage{},
+		"barred.html":      oauth.BarredPage{},
 		"consent.html":     oauth.ConsentPage{},
 		"error.html":       web.ErrorPage{},
 		"form_post.html":   oauth.FormPostPage{},
@@ -31,6 +33,7 @@ func pageData() map[string]any {
 		"logout_done.html": oauth.LogoutDonePage{},
 		"security.html":    account.SecurityPage{},
 		"signing_out.html": oauth.FramesPage{},
+		"signup.html":      login.SignUpPage{},
 	}
 }
 
@@ -47,6 +50,9 @@ func filled(data any, text string) any {
 }
 
 func fill(v reflect.Value, text string) {
+	if !v.CanSet() { // no template sees it
+		return
+	}
 	switch v.Kind() {
 	case reflect.String:
 		v.SetString(text)
