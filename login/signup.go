@@ -20,7 +20,7 @@ const (
 	saysNoFullName = "Enter your name."
 	saysLongName   = "Enter a name of at most 128 characters, on one line."
 	saysNoUsername = "Choose a user name."
-	saysUsername   = "A user name has 2 to 64 letters, digits, and the signs . _ -"
+	saysUsername   = "Use 2 to 64 letters, digits, dots, dashes and underscores."
 	saysTaken      = "Somebody has this user name already. Choose another one, or sign in if it is you."
 	saysWeakName   = "A user name cannot begin with usr_. Choose another one."
 )
