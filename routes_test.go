@@ -143,6 +143,17 @@ func TestMetadataIsFoundWhereverClientsLook(t *testing.T) {
 				t.Errorf("HEAD %s: %d %v", path, head.Code, head.Header())
 			}
 		}
+		at := strings.TrimPrefix(issuer, "https://id.example.com")
+		for _, path := range []string{"/.well-known/oauth-protected-resource" + at, at + "/.well-known/oauth-protected-resource"} { // RFC 9728, 3.1
+			w := ask(s, "GET", path, "")
+			var doc struct{ Resource string }
+			if err := json.Unmarshal(w.Body.Bytes(), &doc); err != nil || doc.Resource != issuer {
+				t.Errorf("GET %s: %d %s", path, w.Code, w.Body)
+			}
+		}
+		if got, want := ask(s, "GET", at+"/userinfo", "").Header().Get("WWW-Authenticate"), `resource_metadata="https://id.example.com/.well-known/oauth-protected-resource`+at+`"`; !strings.Contains(got, want) {
+			t.Errorf("userinfo says %s, want %s", got, want)
+		}
 		// A tenant that is none: 4xx in JSON makes clients try the next address, 5xx makes some stop.
 		for _, path := range []string{"/.well-known/openid-configuration/nobody", "/.well-known/oauth-authorization-server/nobody", "/nobody/.well-known/openid-configuration"} {
 			for _, accept := range []string{"", "*/*", "application/json", "application/json, text/plain, */*"} {

@@ -60,6 +60,9 @@ func (w *world) app(t testing.TB, kind string, change ...func(*storage.Client)) 
 	if err := oauth.CheckClient(c); err != nil {
 		t.Fatal(err)
 	}
+	if err := oauth.SettleSector(context.Background(), c, &storage.Client{}, nil); err != nil {
+		t.Fatal(err)
+	}
 	for _, uri := range append(slices.Clone(c.Resources), c.Audience...) {
 		w.resource(t, uri)
 	}

@@ -42,8 +42,12 @@ func TestCostInStatements(t *testing.T) {
 		}
 		return statements, writing
 	}
+	api := w.withAPIs(t)
+	one := w.pairwiseOn(t, "one.test", func(c *storage.Client) { c.SkipConsent = true })
 	w.clock.advance(2 * time.Minute) // sessions that were not seen for a minute are touched
 	tokens = a.refresh(tokens.refresh()).ok()
+	api.signIn(b, ada, "scope", "openid notes:read offline_access", "resource", notes)
+	w.browser(t).get(one.begin().url()).at("/login") // somebody else's; the client is known from then on
 	var code, pushed string
 	for _, tc := range []struct {
 		name                string
@@ -58,6 +62,13 @@ func TestCostInStatements(t *testing.T) {
 		{"introspection", 1, 0, func() { a.active(tokens.access()) }},
 		{"userinfo", 1, 0, func() { w.send(t, "GET", "/userinfo", bearerHeader(tokens.access()), "").ok() }},
 		{"revocation", 2, 1, func() { a.call("/revoke", url.Values{"token": {tokens.access()}}).ok() }},
+		{"authorize for a resource", 2, 1, func() {
+			f = api.begin("scope", "openid notes:read", "resource", notes)
+			code = b.get(f.url()).answer().Get("code")
+		}},
+		{"code exchange for a resource", 2, 1, func() { f.exchange(code, "resource", notes).ok() }},
+		{"authorize, a sector meets a person", 3, 2, func() { b.get(one.begin().url()).answer() }},
+		{"authorize, pairwise from then on", 2, 1, func() { b.get(one.begin().url()).answer() }},
 		{"discovery and keys", 0, 0, func() {
 			w.send(t, "GET", "/.well-known/openid-configuration", nil, "").ok()
 			w.send(t, "GET", "/jwks", nil, "").ok()

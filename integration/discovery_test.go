@@ -60,6 +60,13 @@ func TestDiscoveryTellsTheTruth(t *testing.T) { // conformance 1-14; A-065
 		_, tokens := a.signIn(w.browser(t), ada)
 		w.verifyIDToken(t, a, tokens)
 	}
+	for _, kind := range list("subject_types_supported") {
+		a := w.app(t, storage.ClientWeb, func(c *storage.Client) { c.SubjectType = kind })
+		_, tokens := a.signIn(w.browser(t), ada)
+		if _, id := claims(t, tokens.text("id_token")); (id["sub"] == ada.ID) != (kind == "public") {
+			t.Errorf("subject type %s: sub %v", kind, id["sub"])
+		}
+	}
 	all := w.app(t, storage.ClientWeb)
 	f, tokens := all.signIn(w.browser(t), ada, "scope", strings.Join(list("scopes_supported"), " "))
 	if tokens.text("scope") != f.params.Get("scope") || tokens.refresh() == "" {
