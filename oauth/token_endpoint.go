@@ -112,12 +112,10 @@ func (o *OAuth) grantTokens(r *http.Request, u *unit) (tokenAnswer, error) {
 	answer := tokenAnswer{AccessToken: u.accessToken, TokenType: "Bearer", ExpiresIn: int64(u.expiresIn / time.Second), Scope: joinScopes(u.scopes)}
 	answer.RefreshToken, _ = resp.GetExtra("refresh_token").(string)
 	answer.IDToken, _ = resp.GetExtra("id_token").(string)
-	if answer.RefreshToken != "" && u.idleExpires != nil {
-		now, idle, ends := o.now(), *u.idleExpires, u.ends()
-		if idle.After(ends) {
-			idle = ends
-		}
-		answer.RefreshTimeout, answer.AuthorizationExpires = int64(idle.Sub(now)/time.Second), int64(ends.Sub(now)/time.Second)
+	if answer.RefreshToken != "" && u.facts != nil && u.idleExpires != nil {
+		now := o.now()
+		answer.RefreshTimeout = int64(u.facts.Idles(*u.idleExpires).Sub(now) / time.Second)
+		answer.AuthorizationExpires = int64(u.ends().Sub(now) / time.Second)
 	}
 	return answer, nil
 }

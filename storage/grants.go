@@ -147,6 +147,7 @@ type GrantFacts struct {
 	CatalogVersion int64      // of the resources that there are
 	Groups         []string   // claim values of the person's groups; nil when nothing of the grant needs them
 	SessionEnds    *time.Time // the latest end of the session it was made in; nil when that is over
+	SessionIdles   *time.Time // when that session ends without further use
 	tokenRevoked   bool
 	mayUse         bool
 }
@@ -169,6 +170,18 @@ func (g *GrantFacts) Ends() time.Time {
 		return *g.SessionEnds
 	}
 	return g.ExpiresAt
+}
+
+// Idles is when the grant ends if nobody uses it, nor the session that it hangs on, while its
+// refresh token would last until idle.
+func (g *GrantFacts) Idles(idle time.Time) time.Time {
+	if ends := g.Ends(); ends.Before(idle) {
+		idle = ends
+	}
+	if !g.Offline && g.SessionIdles != nil && g.SessionIdles.Before(idle) {
+		idle = *g.SessionIdles
+	}
+	return idle
 }
 
 // Redeemable says whether the grant's code may still be redeemed, the code itself being right.
@@ -196,7 +209,7 @@ func (db *DB) GrantFacts(ctx context.Context, id uuid.UUID, number int64, caller
 		  g.redirect_uri, g.code_challenge, g.seed, g.offline, g.state, g.generation, g.token_key, g.rotated_at, g.code_failures,
 		  g.code_expires_at, g.idle_expires_at, g.expires_at, g.created_at, g.revoked_at, g.revoke_reason,
 		  coalesce(c.version, 0), c.disabled_at is not null, `+userColumns+`,
-		  s.expires_at, t.number is not null, coalesce(k.version, 0), (select version from catalog where id = 1), `+groupClaims+`, `+mayUse+`
+		  s.expires_at, s.idle_expires_at, t.number is not null, coalesce(k.version, 0), (select version from catalog where id = 1), `+groupClaims+`, `+mayUse+`
 		from grants g
 		left join clients c on c.id = g.client_id
 		left join clients k on k.id = $4
@@ -208,7 +221,7 @@ func (db *DB) GrantFacts(ctx context.Context, id uuid.UUID, number int64, caller
 		append(append([]any{&g.ID, &g.Kind, &g.ClientID, &userID, &g.SessionID, &g.Subject, &g.Scopes, &g.Resources, &g.Claims, &g.AuthTime, &g.ACR, &g.AMR, &g.Nonce,
 			&g.RedirectURI, &g.CodeChallenge, &g.Seed, &g.Offline, &g.State, &g.Generation, &g.TokenKey, &g.RotatedAt, &g.CodeFailures,
 			&g.CodeExpiresAt, &g.IdleExpiresAt, &g.ExpiresAt, &g.CreatedAt, &g.RevokedAt, &g.RevokeReason,
-			&g.ClientVersion, &g.ClientDisabled}, u.fields()...), &g.SessionEnds, &g.tokenRevoked, &g.CallerVersion, &g.CatalogVersion, &g.Groups, &g.mayUse)...)
+			&g.ClientVersion, &g.ClientDisabled}, u.fields()...), &g.SessionEnds, &g.SessionIdles, &g.tokenRevoked, &g.CallerVersion, &g.CatalogVersion, &g.Groups, &g.mayUse)...)
 	if err != nil {
 		return nil, err
 	}
