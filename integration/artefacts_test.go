@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -46,10 +47,6 @@ func (v *vault) tokens(change ...func(*storage.Client)) reply {
 	}
 	v.f = v.a.begin()
 	return v.f.exchange(v.browser.get(v.f.url()).answer().Get("code")).ok()
-}
-
-func (v *vault) cookie(name string) func(*vault) string {
-	return func(v *vault) string { return v.browser.cookies()[name] }
 }
 
 // artefact is one kind of thing that somebody holds.
@@ -127,12 +124,44 @@ var artefacts = []artefact{
 		func(v *vault, value string) bool { return v.browser.signedIn() }},
 	{"flow cookie", []string{"flow cookie"}, func(v *vault) string { return v.kept.b.cookies()["idp_flow"] },
 		func(v *vault, value string) bool { return v.kept.pass(v.arena.mallory).Get("code") != "" }},
+	{"signed userinfo", nil, func(v *vault) string {
+		tokens := v.tokens(func(c *storage.Client) { c.UserInfoAlg = c.IDTokenAlg })
+		return v.send(v, "GET", "/userinfo", bearerHeader(tokens.access()), "").ok().raw
+	}, isJWT},
+	{"signed introspection", nil, func(v *vault) string {
+		header := http.Header{"Accept": {"application/token-introspection+jwt"}}
+		form := url.Values{"token": {v.tokens(func(c *storage.Client) { c.IntrospectionAlg = c.IDTokenAlg }).access()}}
+		form.Set("client_assertion", v.a.key.assertion(v, v.a.ID, v.issuer, nil))
+		form.Set("client_assertion_type", assertionForm("").Get("client_assertion_type"))
+		return v.post(v, "/introspect", header, form).ok().raw
+	}, isJWT},
+	{"logout token", nil, logoutToken, isJWT},
 	{"device cookie", nil, func(v *vault) string { return v.browser.cookies()["idp_dev"] }, func(*vault, string) bool { return true }},
 	{"sub of a person", nil, func(v *vault) string { return v.arena.alice.ID }, func(*vault, string) bool { return true }},
 	{"sid of a session", nil, func(v *vault) string {
 		_, id := claims(v, v.tokens().text("id_token"))
 		return id["sid"].(string)
 	}, func(*vault, string) bool { return true }},
+}
+
+func isJWT(v *vault, value string) bool { return strings.Count(value, ".") == 2 }
+
+// logoutToken is what the client is told when alice signs out of another browser.
+func logoutToken(v *vault) string {
+	arrived := make(chan string, 10)
+	listener := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { arrived <- r.PostFormValue("logout_token") }))
+	v.Cleanup(listener.Close)
+	v.updateClient(v, v.a, func(c *storage.Client) { c.BackchannelLogoutURI = listener.URL })
+	there := v.scene.browser(v)
+	v.works(v.a, there, v.arena.alice)
+	there.get("/logout").at("/logout").submit(nil).at("/logout/done")
+	select {
+	case token := <-arrived:
+		return token
+	case <-time.After(20 * time.Second):
+		v.Fatal("no logout token came")
+		return ""
+	}
 }
 
 func userinfoWorks(v *vault, value string) bool { return places["bearer"](v, value) }
