@@ -18,6 +18,7 @@ func TestAttacksOnSignOutAndSessions(t *testing.T) {
 		{"A-071 the cookie of a session that has ended", endedSession},
 		{"A-086 a cookie or a request that somebody planted", plantedCookies},
 		{"A-097 a step before its turn", stepsOutOfTurn},
+		{"A-098 making an account where that is for operators", closedSignUp},
 		{"A-099 consent that somebody else gives", borrowedConsent},
 	})
 }
@@ -313,4 +314,33 @@ func borrowedConsent(s *scene) {
 		}
 	})
 	f.exchange(answer.Get("code")).ok()
+}
+
+func closedSignUp(s *scene) { // invitations are not there; where sign-up is open, package login has its tests
+	control := s.browser(s)
+	if control.try(s.arena.alice.Username, s.arena.alice.Password).url.Path != "/account" {
+		s.Fatal("the control cannot sign in")
+	}
+	count := func() (n int) {
+		if err := s.db.Pool().QueryRow(s.Context(), `select count(*) from users where username like 'intruder%' or profile::text like '%Intruder%'`).Scan(&n); err != nil {
+			s.Fatal(err)
+		}
+		return n
+	}
+	b := s.browser(s)
+	b.get("/login")
+	for _, path := range []string{"/signup", "/signup?to=/account", "/signup/", "/signup?prompt=create"} {
+		for _, name := range []string{"intruder", s.arena.alice.Email, s.arena.alice.Username} {
+			p := b.post(path, url.Values{"name": {"Intruder"}, "username": {name}, "new_password": {"seven quiet herons at dusk"}})
+			if p.left != nil || p.status != 404 || b.cookies()["idp_sid"] != "" {
+				s.Errorf("%s as %s: %d at %s; want 404", path, name, p.status, p.url.Path)
+			}
+		}
+		if p := b.get(path); p.status != 404 {
+			s.Errorf("GET %s: %d, want 404", path, p.status)
+		}
+	}
+	if n := count(); n != 0 {
+		s.Errorf("%d accounts were made", n)
+	}
 }
