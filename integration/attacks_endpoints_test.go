@@ -182,7 +182,7 @@ func strangeUserinfo(s *scene) { // proofs of possession: with DPoP
 		{"for an API alone", "/userinfo", bearerHeader(apiTokens.access()), []int{401}, `error="invalid_token"`},
 		{"revoked", "/userinfo", bearerHeader(revoked.access()), []int{401}, `error="invalid_token"`},
 		{"two headers", "/userinfo", http.Header{"Authorization": {"Bearer " + tokens.access(), "Bearer x"}}, []int{400, 401}, `Bearer `},
-		{"Basic", "/userinfo", basicHeader(a), []int{401}, `Bearer `},
+		{"Basic", "/userinfo", a.basicHeader(), []int{401}, `Bearer `},
 		{"nothing", "/userinfo", nil, []int{401}, `Bearer `},
 	} {
 		r := s.send(s, "GET", tc.path, tc.header, "")

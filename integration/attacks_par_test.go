@@ -68,9 +68,9 @@ func misusedPushes(s *scene) { // the end of its 90 seconds: TestAttacksThatTake
 		s.refused("the wrong secret", s.post(s, "/par", http.Header{"Authorization": {"Basic eDp5"}}, a.begin().params), 401, "invalid_client")
 		form := a.begin().params
 		form.Set("client_id", evil.ID)
-		s.refused("in another's name", s.post(s, "/par", basicHeader(a), form), 401, "invalid_client")
+		s.refused("in another's name", s.post(s, "/par", a.basicHeader(), form), 401, "invalid_client")
 		s.refused("an address of nobody's", a.call("/par", a.begin("redirect_uri", "https://evil1.test/cb").params), 400, "invalid_request")
-		s.refused("in the URL", s.post(s, "/par?"+a.begin().params.Encode(), basicHeader(a), url.Values{}), 400, "invalid_request")
+		s.refused("in the URL", s.post(s, "/par?"+a.begin().params.Encode(), a.basicHeader(), url.Values{}), 400, "invalid_request")
 		for _, method := range []string{"GET", "PUT"} {
 			if r := s.send(s, method, "/par", nil, ""); r.status != 405 {
 				s.Errorf("%s /par: %d, want 405", method, r.status)

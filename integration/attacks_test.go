@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -212,6 +213,13 @@ func (f *flow) raw(more string) string { return f.url() + more }
 
 // as is the same flow in the hands of another client.
 func (f *flow) as(a *app) *flow { stolen := *f; stolen.a = a; return &stolen }
+
+// basicHeader is the Authorization header of a client with a secret.
+func (a *app) basicHeader() http.Header {
+	r := &http.Request{Header: http.Header{}}
+	r.SetBasicAuth(url.QueryEscape(a.ID), url.QueryEscape(a.secret))
+	return r.Header
+}
 
 func mustJSON(t testing.TB, v any) string {
 	t.Helper()

@@ -146,7 +146,7 @@ func stolenRefresh(s *scene) {
 	s.nothing(func() {
 		s.refused("evil1", evil.refresh(tokens.refresh()), 400, "invalid_grant")
 		s.refused("web2", other.refresh(tokens.refresh()), 400, "invalid_grant")
-		r := s.post(s, "/token", basicHeader(other), url.Values{"grant_type": {"refresh_token"}, "refresh_token": {tokens.refresh()}, "client_id": {a.ID}})
+		r := s.post(s, "/token", other.basicHeader(), url.Values{"grant_type": {"refresh_token"}, "refresh_token": {tokens.refresh()}, "client_id": {a.ID}})
 		s.refused("web2, in spa1's name", r, 401, "invalid_client")
 	})
 	a.refresh(tokens.refresh()).ok()
@@ -338,15 +338,15 @@ func mixedCredentials(s *scene) {
 			status int
 			code   string
 		}{
-			{"header and body", basicHeader(machine), form("client_id", machine.ID, "client_secret", machine.secret), "/token", 400, "invalid_request"},
-			{"the header of one, the id of another", basicHeader(web), form("client_id", evil.ID), "/token", 401, "invalid_client"},
+			{"header and body", machine.basicHeader(), form("client_id", machine.ID, "client_secret", machine.secret), "/token", 400, "invalid_request"},
+			{"the header of one, the id of another", web.basicHeader(), form("client_id", evil.ID), "/token", 401, "invalid_client"},
 			{"the secret in the URL", nil, form(), "/token?client_id=" + machine.ID + "&client_secret=" + machine.secret, 400, "invalid_request"},
 			{"no secret", nil, form("client_id", machine.ID), "/token", 401, "invalid_client"},
 			{"a public client with a secret", nil, form("client_id", public.ID, "client_secret", "x"), "/token", 401, "invalid_client"},
 			{"a public client with an empty password", http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(public.ID+":"))}}, form(), "/token", 401, "invalid_client"},
 			{"another client's secret", http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(machine.ID+":"+web.secret))}}, form(), "/token", 401, "invalid_client"},
-			{"a secret and an assertion", basicHeader(machine), form("client_assertion", "x.y.z", "client_assertion_type", assertionForm("").Get("client_assertion_type")), "/token", 400, "invalid_request"},
-			{"two headers", http.Header{"Authorization": {basicHeader(machine).Get("Authorization"), basicHeader(web).Get("Authorization")}}, form(), "/token", 401, "invalid_client"},
+			{"a secret and an assertion", machine.basicHeader(), form("client_assertion", "x.y.z", "client_assertion_type", assertionForm("").Get("client_assertion_type")), "/token", 400, "invalid_request"},
+			{"two headers", http.Header{"Authorization": {machine.basicHeader().Get("Authorization"), web.basicHeader().Get("Authorization")}}, form(), "/token", 401, "invalid_client"},
 		} {
 			r := s.post(s, tc.path, tc.header, tc.form)
 			s.refused(tc.name, r, tc.status, tc.code)
@@ -408,7 +408,7 @@ func notAForm(s *scene) {
 			{"broken escapes", "POST", "/token", kind, form.Encode() + "&x=%zz", 400},
 			{"semicolons", "POST", "/token", kind, strings.ReplaceAll(form.Encode(), "&", ";"), 400},
 		} {
-			h := basicHeader(a)
+			h := a.basicHeader()
 			if tc.kind != "" {
 				h.Set("Content-Type", tc.kind)
 			}

@@ -27,7 +27,7 @@ func (w *world) metadata(t testing.TB) (doc reply, list func(name string) []stri
 	}
 }
 
-func TestMetadataAndKeysAreWhatClientsRelyOn(t *testing.T) { // conformance 2, 3, 5, 7-13, 15, 16
+func TestMetadataAndKeysAreWhatClientsRelyOn(t *testing.T) { // conformance 2, 3, 5, 7-12, 15, 16
 	t.Parallel()
 	w := start(t)
 	for _, promise := range []struct {
@@ -39,7 +39,6 @@ func TestMetadataAndKeysAreWhatClientsRelyOn(t *testing.T) { // conformance 2, 3
 		{"the metadata lists algorithms that clients have", metadataListsAlgorithmsThatClientsHave},
 		{"the metadata says yes or no explicitly", metadataSaysYesOrNoExplicitly},
 		{"the metadata speaks of languages by their tags", metadataSpeaksOfLanguagesByTheirTags},
-		{"the metadata has registered names only", metadataHasRegisteredNamesOnly},
 		{"keys are strong and of known kinds", metadataKeysAreStrongAndOfKnownKinds},
 	} {
 		t.Run(promise.name, func(t *testing.T) { promise.test(t, w) })
@@ -128,30 +127,6 @@ func metadataSpeaksOfLanguagesByTheirTags(t *testing.T, w *world) { // conforman
 	}
 	if len(list("claims_supported")) == 0 {
 		t.Error("claims_supported is empty")
-	}
-}
-
-// registeredMetadata are the members of the IANA registry "OAuth Authorization Server Metadata", and
-// those of OpenID Connect Discovery, that we have use for.
-var registeredMetadata = strings.Fields(`
-	issuer authorization_endpoint token_endpoint jwks_uri registration_endpoint scopes_supported response_types_supported response_modes_supported grant_types_supported
-	token_endpoint_auth_methods_supported token_endpoint_auth_signing_alg_values_supported service_documentation ui_locales_supported op_policy_uri op_tos_uri
-	revocation_endpoint revocation_endpoint_auth_methods_supported revocation_endpoint_auth_signing_alg_values_supported
-	introspection_endpoint introspection_endpoint_auth_methods_supported introspection_endpoint_auth_signing_alg_values_supported introspection_signing_alg_values_supported
-	code_challenge_methods_supported signed_metadata device_authorization_endpoint userinfo_endpoint acr_values_supported subject_types_supported
-	id_token_signing_alg_values_supported userinfo_signing_alg_values_supported request_object_signing_alg_values_supported display_values_supported claim_types_supported claims_supported
-	claims_locales_supported claims_parameter_supported request_parameter_supported request_uri_parameter_supported require_request_uri_registration require_signed_request_object
-	pushed_authorization_request_endpoint require_pushed_authorization_requests authorization_response_iss_parameter_supported dpop_signing_alg_values_supported
-	prompt_values_supported end_session_endpoint check_session_iframe frontchannel_logout_supported frontchannel_logout_session_supported backchannel_logout_supported backchannel_logout_session_supported
-	protected_resources client_id_metadata_document_supported`)
-
-func metadataHasRegisteredNamesOnly(t *testing.T, w *world) { // conformance 13
-	doc, _ := w.metadata(t)
-	drafts := []string{"refresh_token_expiration_types_supported"} // asked for before it is registered: standards sheet 13
-	for name := range doc.body {
-		if !slices.Contains(registeredMetadata, name) && !slices.Contains(drafts, name) {
-			t.Errorf("%s is in no registry", name)
-		}
 	}
 }
 
