@@ -11,7 +11,6 @@ import (
 
 func TestLongRequestsWork(t *testing.T) { // conformance 38, 118
 	t.Parallel()
-	t.Parallel()
 	w := startProcesses(t, 1) // limits of headers are the server's
 	a, ada, b := w.app(t, storage.ClientWeb), w.person(t, "ada"), w.browser(t)
 	state := randomText(2000)
