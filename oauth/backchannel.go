@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,7 +59,7 @@ func (o *OAuth) DeliverLogouts(ctx context.Context) error {
 		if running < deliveries && ctx.Err() == nil && problem == nil {
 			now, over := o.now(), time.Now().Add(deliveryLease-time.Second)
 			var taken []storage.Message
-			taken, problem = o.DB.TakeMessages(ctx, deliveries-running, keys(busy), now, now.Add(deliveryLease))
+			taken, problem = o.DB.TakeMessages(ctx, deliveries-running, slices.Collect(maps.Keys(busy)), now, now.Add(deliveryLease))
 			for _, m := range taken {
 				running++
 				busy[m.ClientID]++
@@ -79,14 +81,6 @@ func (o *OAuth) DeliverLogouts(ctx context.Context) error {
 		case <-o.DB.OutboxWritten(): // what is new need not wait for who is slow
 		}
 	}
-}
-
-func keys(m map[string]int) []string {
-	var list []string
-	for k := range m {
-		list = append(list, k)
-	}
-	return list
 }
 
 // deliver makes one attempt, which ends before somebody else may have the message, and writes down

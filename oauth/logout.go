@@ -143,12 +143,6 @@ func (o *OAuth) hint(s string) (hintClaims, bool) {
 	return c, true
 }
 
-// hintSubject gives whom a hint names; an unverifiable one names nobody.
-func (o *OAuth) hintSubject(s string) string {
-	c, _ := o.hint(s)
-	return c.Subject
-}
-
 // namedApps is how many apps a page names.
 const namedApps = 12
 
