@@ -471,3 +471,77 @@ func TestSuspensionReachesAnAccountThatStandsAside(t *testing.T) {
 		t.Error("the chooser offers a suspended account")
 	}
 }
+
+func TestAnAppThatNamesSomebodyElseEndsNoSession(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	a, ada, bob, b := w.app(t, storage.ClientWeb), w.person(t, "ada"), w.person(t, "bob"), w.browser(t)
+	_, tokens := a.signIn(w.browser(t), bob)
+	for _, params := range [][]string{{"id_token_hint", tokens.text("id_token")}, {"login_hint", "bob", "prompt", "login"}} {
+		b := b.clone()
+		a.signIn(b, ada)
+		f := a.begin(params...)
+		p := b.get(f.url()).at("/login")
+		if _, fields := p.form(); strings.Contains(p.body, "readonly") || fields.Get("username") == ada.Username {
+			t.Errorf("%v: ada is asked to confirm it is her", params)
+		}
+		if sub, _ := f.subject(p.pass(bob)); sub != bob.ID {
+			t.Errorf("%v: code of %s, want that of bob", params, sub)
+		}
+		if got := b.get("/login/accounts"); strings.Count(got.body, "Signed in</span>") != 2 {
+			t.Errorf("%v: ada's session ended", params)
+		}
+	}
+}
+
+func TestNobodyButThePersonChooses(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	a, ada, bob, b := w.app(t, storage.ClientWeb), w.person(t, "ada"), w.person(t, "bob"), w.browser(t)
+	b.signInAs(ada)
+	b.signInAs(bob)
+	a.signIn(b, bob)
+	live, err := w.db.LiveSessions(t.Context(), bob.ID, w.now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A client cannot say that somebody was chosen.
+	for _, f := range []*flow{a.begin("prompt", "select_account", "chosen_session", live[0].ID.String()), a.begin("chosen_session", live[0].ID.String(), "prompt", "select_account", "hint_subject", bob.ID)} {
+		p := b.get(f.url()).at("/login/accounts")
+		b.get("/authorize?" + p.url.RawQuery).at("/login/accounts")
+	}
+	pushed := a.call("/par", a.begin("prompt", "select_account", "chosen_session", live[0].ID.String()).params)
+	if pushed.status != 201 {
+		t.Fatalf("push: %d %s", pushed.status, pushed.raw)
+	}
+	address := "/authorize?" + url.Values{"client_id": {a.ID}, "request_uri": {pushed.text("request_uri")}}.Encode()
+	b.get(address).at("/login/accounts")
+	p := b.get(address).at("/login/accounts") // loaded twice
+	if got := p.choose(bob).answer(); got.Get("code") == "" {
+		t.Errorf("a pushed request after the choice: %v", got)
+	}
+
+	// Neither can another site, by a form in its name.
+	p = b.get(a.begin("prompt", "select_account").url()).at("/login/accounts")
+	handle, _, _ := p.row(ada.Profile.Name)
+	_, fields := p.form()
+	for _, name := range []string{"account", "remove"} {
+		form := url.Values{"request": fields["request"], name: {handle}}
+		req := b.request(t, "POST", "/login/accounts", form)
+		req.Header.Set("Origin", "https://evil.test")
+		if got := b.follow(req); got.status != 403 {
+			t.Errorf("%s by another site: %d, want 403", name, got.status)
+		}
+		lost := w.browser(t)
+		lost.plant("idp_sid", b.cookies()["idp_sid"])
+		if got := lost.post("/login/accounts", url.Values{name: {handle}}); got.status != 400 {
+			t.Errorf("%s without the flow cookie: %d, want 400", name, got.status)
+		}
+		if got := lost.get("/login/accounts?" + p.url.RawQuery); got.status != 400 {
+			t.Errorf("the chooser of another browser's request: %d, want 400", got.status)
+		}
+	}
+	if got := b.present(ada, bob); got != "bob" {
+		t.Errorf("%q is present, want bob as before", got)
+	}
+}

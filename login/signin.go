@@ -100,8 +100,10 @@ func (l *Login) SignIn(w http.ResponseWriter, r *http.Request) error {
 	}
 	if about != nil {
 		page.Remembered = about.Session.Persistent
-		page.Reauth = !add && !another && (page.Identifier == "" || isNameOf(page.Identifier, about.User))
-		page.Add = add || !about.Present
+		named := page.Identifier == "" && (chosen || why.names(about.User)) || isNameOf(page.Identifier, about.User)
+		page.Reauth = !add && !another && named
+		// Only "Not you?" ends the session of who is present: an app that names somebody else does not.
+		page.Add = add || !about.Present || !another && !named
 	}
 	switch {
 	case page.Reauth && page.Identifier == "":
@@ -126,6 +128,11 @@ func (p purpose) about(here []SignedIn) (about *SignedIn, chosen bool) {
 		return &here[0], false
 	}
 	return nil, false
+}
+
+// names says whether the request is for that person: it names them, or nobody.
+func (p purpose) names(u *storage.User) bool {
+	return p.param(KeptHint) == "" || p.param(KeptHint) == u.ID
 }
 
 func (p purpose) prompts(value string) bool {
