@@ -65,6 +65,25 @@ func TestResourcesAreRegisteredWithScopesOfTheirOwn(t *testing.T) {
 	}
 }
 
+func TestTheCatalogIsBounded(t *testing.T) { // every process keeps all of it in memory
+	t.Parallel()
+	a := testAdmin(t)
+	if _, err := a.DB.Pool().Exec(t.Context(), `
+		insert into resources (uri, name, created_at, updated_at)
+		select 'https://' || n || '.test', 'A', now(), now() from generate_series(1, $1) as n`, storage.MaxResources); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.CreateResource(t.Context(), storage.Resource{URI: "https://more.test", Name: "A"}); status(err) != 422 || !strings.Contains(err.Error(), "Delete one") {
+		t.Errorf("one more than the most: %v", err)
+	}
+	if _, err := a.DeleteResource(t.Context(), "https://1.test"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.CreateResource(t.Context(), storage.Resource{URI: "https://more.test", Name: "A"}); err != nil {
+		t.Errorf("after one was deleted: %v", err)
+	}
+}
+
 func TestAClientNamesRegisteredResourcesOnly(t *testing.T) {
 	t.Parallel()
 	a := testAdmin(t)

@@ -203,3 +203,21 @@ func TestTokensOfAPairwiseClientLiveOnWhenItsGrantIsOlder(t *testing.T) {
 		t.Errorf("userinfo differs from the ID token: %q", got)
 	}
 }
+
+func TestAPairwiseClientSignsOutAndIsToldByItsOwnName(t *testing.T) {
+	t.Parallel()
+	w, deliver := startWithJobs(t)
+	ada, b := w.person(t, "ada"), w.browser(t)
+	p := w.party(t, storage.ClientWeb, func(c *storage.Client) { c.SubjectType = "pairwise" })
+	_, tokens := p.signIn(b, ada)
+	hint := url.Values{"id_token_hint": {tokens.text("id_token")}, "post_logout_redirect_uri": {"https://rp.test/bye"}}
+	if left := b.get("/logout?" + hint.Encode()).left; left == nil || left.Host != "rp.test" { // without a question
+		t.Errorf("after sign-out the browser is at %v, want to be back at the app", left)
+	}
+	deliver()
+	token := p.one(t, "sign-out")
+	p.verify(t, token, tokens.text("id_token")) // its sub is that of the ID token
+	if _, all := claims(t, token); all["sub"] == ada.ID {
+		t.Error("the logout token tells the person's id")
+	}
+}

@@ -166,6 +166,13 @@ func TestATokenForOneResourceIsNotValidAtAnother(t *testing.T) { // conformance 
 	if r := api(calendar).call("/introspect", url.Values{"token": {tokens.access()}}).ok(); strings.TrimSpace(r.raw) != `{"active":false}` {
 		t.Errorf("another API is told %s", r.raw)
 	}
+	f, code = a.grantFor(b, ada, "openid own notes:read calendar:read")
+	tokens = f.exchange(code).ok() // for both, and each hears of its own scopes
+	for uri, want := range map[string]string{notes: "openid own notes:read", calendar: "openid own calendar:read"} {
+		if got := api(uri).call("/introspect", url.Values{"token": {tokens.access()}}).ok().text("scope"); got != want {
+			t.Errorf("%s is told of %q, want %q", uri, got, want)
+		}
+	}
 }
 
 func TestResourcesSayTheFormatAndLifetimeOfTheirTokens(t *testing.T) { // RFC 9068; sheet 12

@@ -114,6 +114,14 @@ func (o *OAuth) introspect(ctx context.Context, client *storage.Client, s string
 	if err != nil || !t.live(o.now()) || !o.mayIntrospect(client, t) {
 		return none, err
 	}
+	if t.ClientID != client.ID && !client.IntrospectAll {
+		// An API hears of its own scopes, not of what else the app may do (RFC 7662, 2.2).
+		catalog, err := o.DB.CatalogAt(ctx, t.CatalogVersion)
+		if err != nil {
+			return none, err
+		}
+		t.scopes = scopesFor(t.scopes, client.Audience, catalog)
+	}
 	a := o.describeGrant(t.GrantFacts, t.scopes)
 	a.TokenType, a.IssuedAt, a.Expires, a.Audience, a.ID = "Bearer", t.issued.Unix(), t.expires.Unix(), t.resources, tokenID(t.ID, t.number)
 	if t.ClientID != client.ID {

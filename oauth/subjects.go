@@ -3,6 +3,7 @@ package oauth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"idp/storage"
@@ -30,6 +31,8 @@ func (o *OAuth) subject(ctx context.Context, c *storage.Client, f storage.Facts)
 		return f.User.ID, nil
 	case f.Subject != "":
 		return f.Subject, nil
+	case c.Sector == "":
+		return "", fmt.Errorf("the pairwise client %s has no sector", c.ID)
 	}
 	return o.DB.Subject(ctx, c.Sector, f.User.ID, o.now())
 }
