@@ -25,32 +25,32 @@ import (
 // loaded; browsers keep cookies from frames of other sites, so that we show none for those: the suite's
 // own address would have to be of the provider's site.
 
-func TestOIDFRPInitiatedLogoutPlan(t *testing.T) {
-	runPlan(t, false, []oidfModule{
-		{"oidcc-rp-initiated-logout", rpInitiatedLogout("")},
-		{"oidcc-rp-initiated-logout-no-state", rpInitiatedLogout("state")},
-		{"oidcc-rp-initiated-logout-bad-post-logout-redirect-uri", noRedirect(func(t testing.TB, f *oidfFlow, q url.Values) {
-			q.Set("post_logout_redirect_uri", strings.Replace(oidfGoodbye, "post_logout", "bad_post_logout", 1))
-		})},
-		{"oidcc-rp-initiated-logout-query-added-to-post-logout-redirect-uri", noRedirect(func(t testing.TB, f *oidfFlow, q url.Values) {
-			q.Set("post_logout_redirect_uri", oidfGoodbye+"?foo=bar")
-		})},
-		{"oidcc-rp-initiated-logout-modified-id-token-hint", noRedirect(func(t testing.TB, f *oidfFlow, q url.Values) {
-			parts := strings.Split(q.Get("id_token_hint"), ".")
-			q.Set("id_token_hint", base64.RawURLEncoding.EncodeToString([]byte(`{"alg": "none"}`))+"."+parts[1]+".")
-		})},
-		{"oidcc-rp-initiated-logout-bad-id-token-hint", noRedirect(func(t testing.TB, f *oidfFlow, q url.Values) {
-			now := f.s.w.now().Unix()
-			q.Set("id_token_hint", newRSAKey(t).sign(t, map[string]any{"iss": f.app.ID, "aud": f.s.w.issuer, "sub": "SubjectID", "nonce": "flibble", "iat": now, "exp": now + 300}))
-		})},
-		{"oidcc-rp-initiated-logout-no-id-token-hint", noRedirect(func(t testing.TB, f *oidfFlow, q url.Values) { q.Del("id_token_hint") })},
-		{"oidcc-rp-initiated-logout-no-params", noRedirect(func(t testing.TB, f *oidfFlow, q url.Values) { clear(q) })},
-		{"oidcc-rp-initiated-logout-no-post-logout-redirect-uri", noRedirect(func(t testing.TB, f *oidfFlow, q url.Values) { q.Del("post_logout_redirect_uri") })},
-		{"oidcc-rp-initiated-logout-only-state", noRedirect(func(t testing.TB, f *oidfFlow, q url.Values) {
-			q.Del("id_token_hint")
-			q.Del("post_logout_redirect_uri")
-		})},
-	})
+func TestOIDFRPInitiatedLogoutPlan(t *testing.T) { runPlan(t, false, rpLogoutModules) }
+
+var rpLogoutModules = []oidfModule{
+	{"oidcc-rp-initiated-logout", rpInitiatedLogout("")},
+	{"oidcc-rp-initiated-logout-no-state", rpInitiatedLogout("state")},
+	{"oidcc-rp-initiated-logout-bad-post-logout-redirect-uri", noRedirect(func(t testing.TB, f *oidfFlow, q url.Values) {
+		q.Set("post_logout_redirect_uri", strings.Replace(oidfGoodbye, "post_logout", "bad_post_logout", 1))
+	})},
+	{"oidcc-rp-initiated-logout-query-added-to-post-logout-redirect-uri", noRedirect(func(t testing.TB, f *oidfFlow, q url.Values) {
+		q.Set("post_logout_redirect_uri", oidfGoodbye+"?foo=bar")
+	})},
+	{"oidcc-rp-initiated-logout-modified-id-token-hint", noRedirect(func(t testing.TB, f *oidfFlow, q url.Values) {
+		parts := strings.Split(q.Get("id_token_hint"), ".")
+		q.Set("id_token_hint", base64.RawURLEncoding.EncodeToString([]byte(`{"alg": "none"}`))+"."+parts[1]+".")
+	})},
+	{"oidcc-rp-initiated-logout-bad-id-token-hint", noRedirect(func(t testing.TB, f *oidfFlow, q url.Values) {
+		now := f.s.w.now().Unix()
+		q.Set("id_token_hint", newRSAKey(t).sign(t, map[string]any{"iss": f.app.ID, "aud": f.s.w.issuer, "sub": "SubjectID", "nonce": "flibble", "iat": now, "exp": now + 300}))
+	})},
+	{"oidcc-rp-initiated-logout-no-id-token-hint", noRedirect(func(t testing.TB, f *oidfFlow, q url.Values) { q.Del("id_token_hint") })},
+	{"oidcc-rp-initiated-logout-no-params", noRedirect(func(t testing.TB, f *oidfFlow, q url.Values) { clear(q) })},
+	{"oidcc-rp-initiated-logout-no-post-logout-redirect-uri", noRedirect(func(t testing.TB, f *oidfFlow, q url.Values) { q.Del("post_logout_redirect_uri") })},
+	{"oidcc-rp-initiated-logout-only-state", noRedirect(func(t testing.TB, f *oidfFlow, q url.Values) {
+		q.Del("id_token_hint")
+		q.Del("post_logout_redirect_uri")
+	})},
 }
 
 func TestOIDFBackChannelLogoutPlan(t *testing.T) {
