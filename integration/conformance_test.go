@@ -20,6 +20,9 @@ func TestEachPageHasItsPathAndItsPhrase(t *testing.T) { // conformance 61
 		if p.at(path); !strings.Contains(p.body, phrase) {
 			t.Errorf("%s does not say %q:\n%s", path, phrase, p.body)
 		}
+		if got := p.header.Get("Cross-Origin-Opener-Policy"); got != "" {
+			t.Errorf("%s cuts itself off from the app that opened its window: %s", path, got)
+		}
 		for _, name := range names {
 			if !strings.Contains(p.body, name) {
 				t.Errorf("%s has no %s", path, name)

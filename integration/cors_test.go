@@ -138,7 +138,7 @@ func TestScriptsReadAnswersAndErrorsOfTheirOwnClient(t *testing.T) { // A-025; s
 func TestScriptsOfEveryOriginReadMetadataAndKeys(t *testing.T) { // sheet 39; conformance 112
 	t.Parallel()
 	w := start(t)
-	for _, path := range []string{"/jwks", "/.well-known/jwks.json", "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"} {
+	for _, path := range []string{"/jwks", "/.well-known/jwks.json", "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource"} {
 		for _, method := range []string{"GET", "HEAD", "POST", "DELETE"} {
 			r := w.send(t, method, path, http.Header{"Origin": {"https://anybody.test"}}, "")
 			if got := readableFrom(r); got != "*" || r.header.Get("Content-Type") != "application/json" {

@@ -134,7 +134,7 @@ func TestMetadataAndKeysAreCached(t *testing.T) { // RFC 9110, 13.1.2 and 15.4.5
 	w := start(t)
 	for path, life := range map[string]string{
 		"/.well-known/openid-configuration": "max-age=300", "/.well-known/oauth-authorization-server": "max-age=300",
-		"/jwks": "max-age=900", "/.well-known/jwks.json": "max-age=900",
+		"/jwks": "max-age=900", "/.well-known/jwks.json": "max-age=900", "/.well-known/oauth-protected-resource": "max-age=300",
 	} {
 		full := w.send(t, "GET", path, nil, "").ok()
 		etag := full.header.Get("ETag")

@@ -259,6 +259,22 @@ func TestOIDCClientTSNoticesASignOut(t *testing.T) {
 	})
 }
 
+// A window that the app opened answers to it: the provider's pages do not cut the tie between the two.
+func TestOIDCClientTSSignsInInAWindowOfItsOwn(t *testing.T) {
+	t.Parallel()
+	app, b := openNotes(t)
+	p := person(t)
+	b.signInToNotes(p)
+	eval[bool](b, `localStorage.clear(), true`) // the provider knows the person, the app does not
+	b.open(app.url)
+	b.notesSay("signed out", "")
+	b.press("#pop-up")
+	b.notesSay("signed in", "")
+	if got := b.text("#who"); got != p.Username {
+		t.Errorf("the app greets %q, want %q", got, p.Username)
+	}
+}
+
 // The message on a network that is down must not be what a script gets of a refusal.
 func TestOIDCClientTSReadsEveryRefusal(t *testing.T) {
 	t.Parallel()

@@ -9,6 +9,7 @@ const users = new oidc.UserManager({
   authority: issuer,
   client_id: client,
   redirect_uri: here + "/callback",
+  popup_redirect_uri: here + "/callback",
   post_logout_redirect_uri: here + "/",
   scope: "openid profile email",
   response_mode: sessionStorage.getItem("mode") || "query",
@@ -28,7 +29,8 @@ function show(status, user, reason) {
 async function start() {
   if (location.pathname === "/callback") {
     try {
-      await users.signinRedirectCallback();
+      await users.signinCallback();
+      if (window.opener) return; // the page that opened this window goes on, and closes it
     } catch (err) { // of prompt=none: nobody is signed in
       history.replaceState(null, "", "/");
       return show("signed out", null, err.error || String(err));
@@ -68,6 +70,7 @@ addEventListener("storage", (event) => {
 });
 
 document.querySelector("#sign-in").onclick = () => users.signinRedirect();
+document.querySelector("#pop-up").onclick = () => users.signinPopup().then((user) => show("signed in", user), (err) => show("in trouble", null, String(err)));
 document.querySelector("#sign-out").onclick = () => users.signoutRedirect();
 document.querySelector("#refresh").onclick = refresh;
 document.querySelector("#userinfo").onclick = userinfo;
