@@ -186,13 +186,16 @@ func (p *page) answer() url.Values {
 	return p.left.Query()
 }
 
-// pass goes through sign-in and consent, whichever are asked, until the client has its answer.
+// pass goes through sign-in and consent, whichever are asked, until the client has its answer. Of the
+// accounts of the browser it uses another one.
 func (p *page) pass(who *person) url.Values {
 	p.b.t.Helper()
 	for range 4 {
 		switch {
 		case p.left != nil:
 			return p.answer()
+		case p.url.Path == "/login/accounts":
+			p = p.b.get("/login?" + p.url.RawQuery + "&add=1")
 		case p.url.Path == "/login":
 			p = p.submit(map[string]string{"username": who.Username, "password": who.Password})
 		case p.url.Path == "/consent":

@@ -48,6 +48,9 @@ func TestCostInStatements(t *testing.T) {
 	tokens = a.refresh(tokens.refresh()).ok()
 	api.signIn(b, ada, "scope", "openid notes:read offline_access", "resource", notes)
 	w.browser(t).get(one.begin().url()).at("/login") // somebody else's; the client is known from then on
+	shared, bob := w.browser(t), w.person(t, "bob")
+	a.signIn(shared, bob)
+	a.signIn(shared, ada, "prompt", "select_account") // puts bob aside
 	var code, pushed string
 	for _, tc := range []struct {
 		name                string
@@ -69,6 +72,8 @@ func TestCostInStatements(t *testing.T) {
 		{"code exchange for a resource", 2, 1, func() { f.exchange(code, "resource", notes).ok() }},
 		{"authorize, a sector meets a person", 3, 2, func() { b.get(one.begin().url()).answer() }},
 		{"authorize, pairwise from then on", 2, 1, func() { b.get(one.begin().url()).answer() }},
+		{"authorize, with others aside", 2, 1, func() { shared.get(a.begin().url()).answer() }},
+		{"authorize, for one of them", 3, 1, func() { shared.get(a.begin("login_hint", bob.Email).url()).answer() }},
 		{"discovery and keys", 0, 0, func() {
 			w.send(t, "GET", "/.well-known/openid-configuration", nil, "").ok()
 			w.send(t, "GET", "/jwks", nil, "").ok()

@@ -194,3 +194,52 @@ func TestASignUpThatTookLongGoesOn(t *testing.T) {
 	}
 	p.signUp("Cleo Vane", "cleo", chosenPassword).at("/consent")
 }
+
+func TestEveryCombinationOfPromptsShowsThePageThatItAsksFor(t *testing.T) { // conformance 44-47, 51
+	t.Parallel()
+	w := startOpen(t)
+	a, ada, bob := w.app(t, storage.ClientWeb), w.person(t, "ada"), w.person(t, "bob")
+	one, several := w.browser(t), w.browser(t)
+	a.signIn(one, ada)
+	several.signInAs(bob)
+	several.signInAs(ada)
+	const login, consent, choose, create, code = "/login", "/consent", "/login/accounts", "/signup", "code"
+	for _, tc := range []struct{ prompt, nobody, one, several string }{
+		{"-", login, code, code},
+		{"login", login, login, login},
+		{"consent", login, consent, consent},
+		{"select_account", login, choose, choose},
+		{"create", create, create, create},
+		{"login consent", login, login, login},
+		{"consent login", login, login, login},
+		{"login select_account", login, choose, choose},
+		{"consent select_account", login, choose, choose},
+		{"login consent select_account", login, choose, choose},
+		{"select_account create", create, create, create},
+		{"login create", create, create, create},
+		{"consent create", create, create, create},
+		{"sing", login, code, code},
+		{"login sing", login, login, login},
+		{"sing select_account", login, choose, choose},
+		{"LOGIN", login, code, code}, // values are compared letter by letter
+		{"none", "login_required", code, code},
+		{"none none", "invalid_request", "invalid_request", "invalid_request"},
+	} {
+		for state, want := range map[string]struct {
+			b    *browser
+			page string
+		}{"nobody": {w.browser(t), tc.nobody}, "one": {one, tc.one}, "several": {several, tc.several}} {
+			p := want.b.get(a.begin("prompt", tc.prompt).url())
+			got := p.url.Path
+			if p.left != nil {
+				got = p.answer().Get("error")
+				if p.answer().Get("code") != "" {
+					got = code
+				}
+			}
+			if got != want.page {
+				t.Errorf("prompt=%q with %s signed in: %s, want %s", tc.prompt, state, got, want.page)
+			}
+		}
+	}
+}
