@@ -371,7 +371,12 @@ func (f *oidfFlow) refresh(token, scope string) (*oauth2.Token, error) {
 
 func validPKCE(t *testing.T, s *oidf) {
 	f := s.request(t, s.client(t))
+	f.pkce()
+	f.signIn(s.w.browser(t))
+}
+
+// pkce has the flow send a challenge, and later its verifier.
+func (f *oidfFlow) pkce() {
 	f.secret = oauth2.GenerateVerifier()
 	f.with("code_challenge", oauth2.S256ChallengeFromVerifier(f.secret), "code_challenge_method", "S256")
-	f.signIn(s.w.browser(t))
 }

@@ -38,6 +38,31 @@ func TestOIDFDynamicPlanWithStaticClients(t *testing.T) {
 	})
 }
 
+// The suite runs its modules with other kinds of clients too, where a provider says that it has them.
+func TestOIDFServerModuleWithOtherClients(t *testing.T) {
+	variant := func(change func(c *storage.Client)) func(t *testing.T, s *oidf) {
+		return func(t *testing.T, s *oidf) {
+			f := s.request(t, s.client(t, change), "scope", "openid profile email address phone offline_access", "prompt", "consent")
+			f.pkce()
+			tokens := f.signIn(s.w.browser(t))
+			s.w.clock.advance(time.Second)
+			fresh, err := f.refresh(tokens.RefreshToken, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkRefreshedIDToken(t, tokens.claims, f.take(fresh).claims)
+		}
+	}
+	runPlan(t, false, []oidfModule{
+		{"oidcc-server client_auth_type=none", variant(func(c *storage.Client) { c.Type, c.AuthMethod, c.PKCEOptional = storage.ClientSPA, "none", false })},
+		{"oidcc-server id_token_signed_response_alg=ES256", variant(func(c *storage.Client) { c.IDTokenAlg = "ES256" })},
+		{"oidcc-server id_token_signed_response_alg=PS256", variant(func(c *storage.Client) { c.IDTokenAlg = "PS256" })},
+		{"oidcc-server id_token_signed_response_alg=EdDSA", variant(func(c *storage.Client) { c.IDTokenAlg = "EdDSA" })},
+		{"oidcc-server subject_type=pairwise", variant(func(c *storage.Client) { c.SubjectType, c.Sector = "pairwise", "suite.test" })},
+		{"oidcc-server with access tokens that are JWTs", variant(func(c *storage.Client) { c.AccessTokenFormat = "jwt" })},
+	})
+}
+
 // rsaKey is a client's key for request objects and assertions.
 type rsaKey struct {
 	private *rsa.PrivateKey
