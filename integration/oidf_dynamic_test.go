@@ -20,7 +20,8 @@ import (
 )
 
 // Modules of the plan oidcc-dynamic-certification-test-plan that a static client can go through. The
-// modules that register clients, and those of the response types id_token and token, are not here.
+// modules that register clients, and those of the response types id_token and token, are not here, nor is
+// oidcc-registration-logo-uri: our pages show no pictures from addresses of strangers.
 
 func TestOIDFDynamicPlanWithStaticClients(t *testing.T) {
 	runPlan(t, false, []oidfModule{
@@ -31,8 +32,11 @@ func TestOIDFDynamicPlanWithStaticClients(t *testing.T) {
 		{"oidcc-redirect-uri-query-mismatch", redirectURIQueryWrong("?dummy1=lorem&dummy2=ipsum", "?dummy1=lorem&dummy2=dolor")},
 		{"oidcc-redirect-uri-query-added", redirectURIQueryWrong("", "?dummy1=lorem&dummy2=ipsum")},
 		{"oidcc-redirect-uri-regfrag", redirectURIFragment},
+		{"oidcc-registration-policy-uri", consentLink(func(c *storage.Client, uri string) { c.PolicyURI = uri })},
+		{"oidcc-registration-tos-uri", consentLink(func(c *storage.Client, uri string) { c.TosURI = uri })},
 		{"oidcc-server-rotate-keys", rotateKeys},
 		{"oidcc-refresh-token-rp-key-rotation", clientKeyRotation},
+		{"oidcc-request-uri-unsigned", requestURI},
 		{"oidcc-request-uri-signed-rs256", requestURI},
 		{"oidcc-ensure-client-assertion-with-iss-aud-succeeds", clientAssertion},
 	})
@@ -149,6 +153,19 @@ func redirectURIFragment(t *testing.T, s *oidf) {
 	c.RedirectURIs = []string{oidfCallback + "#foobar"}
 	if err := oauth.CheckClient(&c); err == nil || !strings.Contains(err.Error(), "fragment") {
 		t.Errorf("a redirect URI with a fragment is registered: %v", err)
+	}
+}
+
+// consentLink looks for a link that the client registered, where the person decides about it.
+func consentLink(set func(c *storage.Client, uri string)) func(t *testing.T, s *oidf) {
+	return func(t *testing.T, s *oidf) {
+		const uri = "https://suite.test/test/a/idp/document.html"
+		b := s.w.browser(t)
+		p := b.get(s.request(t, s.client(t, func(c *storage.Client) { set(c, uri) })).url()).at("/login")
+		p = p.submit(map[string]string{"username": s.who.Username, "password": s.who.Password}).at("/consent")
+		if !strings.Contains(p.body, `<a href="`+uri+`"`) {
+			t.Errorf("there is no link to %s:\n%s", uri, p.body)
+		}
 	}
 }
 
