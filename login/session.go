@@ -158,8 +158,14 @@ func (l *Login) begin(w http.ResponseWriter, r *http.Request, a arrival) error {
 	now := l.now()
 	idle, absolute := l.lives(a.remember)
 	methods := []string{"pwd"}
+	proved := now
+	if a.request != nil && !proved.After(a.request.CreatedAt) {
+		// The request began at a replica whose clock is ahead. Whether a sign-in was made for it is
+		// told by the order of the two; otherwise prompt=login would ask again and again.
+		proved = a.request.CreatedAt.Add(time.Microsecond)
+	}
 	s := &storage.Session{
-		ID: storage.NewRowID(), UserID: a.proved.User.ID, AuthTime: now, Methods: methods, ACR: ACR(methods),
+		ID: storage.NewRowID(), UserID: a.proved.User.ID, AuthTime: proved, Methods: methods, ACR: ACR(methods),
 		IP: web.ClientIP(r.Context()), UserAgent: userAgent(r), Persistent: a.remember,
 		CreatedAt: now, SeenAt: now, IdleExpiresAt: now.Add(min(idle, absolute)), ExpiresAt: now.Add(absolute),
 	}
