@@ -75,8 +75,6 @@ func latePush(t *testing.T, w *world, ada *person) {
 	}
 }
 
-// lateCode leaves out clocks that differ: replicas decide by their own clock, and conformance 120 bounds
-// what that may be.
 func lateCode(t *testing.T, w *world, ada *person) {
 	a, b := w.app(t, storage.ClientWeb), w.browser(t)
 	f := a.begin()
@@ -142,4 +140,42 @@ func lateAccessToken(t *testing.T, w *world, ada *person) {
 			t.Errorf("%s: active after its time", format)
 		}
 	}
+}
+
+// TestAttacksWithClocksThatDiffer: half a minute between replicas takes nothing from anybody who comes in
+// time. Every replica decides by its own clock.
+func TestAttacksWithClocksThatDiffer(t *testing.T) {
+	t.Parallel()
+	t.Run("A-033 a code at a replica whose clock is ahead", func(t *testing.T) {
+		w := startWorld(t, 2, &world{clock: &clock{}, skew: []time.Duration{0, 30 * time.Second}})
+		a, ada := w.app(t, storage.ClientWeb), w.person(t, "ada")
+		turn := func(replica int64) { // whatever comes next goes there
+			w.only.Store(replica)
+			w.transport.CloseIdleConnections()
+		}
+		for _, order := range [][2]int64{{1, 2}, {2, 1}} {
+			b := w.browser(t)
+			turn(order[0])
+			f := a.begin()
+			code := b.get(f.url()).pass(ada).Get("code")
+			turn(order[1])
+			tokens := f.exchange(code).ok()
+			for _, at := range order {
+				turn(at)
+				w.send(t, "GET", "/userinfo", bearerHeader(tokens.access()), "").ok()
+				tokens = a.refresh(tokens.refresh()).ok()
+				b.get("/account").at("/account")
+			}
+			// A new sign-in for this request is one, wherever each half of it happened.
+			for _, params := range [][]string{{"prompt", "login"}, {"max_age", "0"}} {
+				turn(order[0])
+				f := a.begin(params...)
+				p := b.get(f.url())
+				turn(order[1])
+				if code := p.pass(ada).Get("code"); code == "" {
+					t.Errorf("%v begun at replica %d and answered at %d: no code", params, order[0], order[1])
+				}
+			}
+		}
+	})
 }

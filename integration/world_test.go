@@ -46,10 +46,11 @@ type world struct {
 	transport *http.Transport
 	replicas  []string // addresses; requests to the issuer go to them in turn
 	login     *login.Login
-	only      atomic.Int64  // when not 0, the number of the one replica that gets requests
-	servers   []*idp.Server // of an in-process world
-	signUp    string        // who makes accounts; "" for operators
-	logs      io.Writer     // gets the log of the processes too, when not nil
+	only      atomic.Int64    // when not 0, the number of the one replica that gets requests
+	servers   []*idp.Server   // of an in-process world
+	signUp    string          // who makes accounts; "" for operators
+	skew      []time.Duration // how far the clock of each in-process replica is ahead
+	logs      io.Writer       // gets the log of the processes too, when not nil
 }
 
 // clock is the time of an in-process world; processes have the real one.
@@ -85,8 +86,12 @@ func startWorld(t testing.TB, n int, w *world) *world {
 	}
 	w.issuer = "http://" + w.replicas[0]
 	w.open(t)
-	for _, server := range listeners {
-		srv, err := idp.New(context.Background(), w.config(), idp.Options{Log: testLog(t), Now: w.clock.now})
+	for i, server := range listeners {
+		now := w.clock.now
+		if i < len(w.skew) {
+			now = func() time.Time { return w.clock.now().Add(w.skew[i]) }
+		}
+		srv, err := idp.New(context.Background(), w.config(), idp.Options{Log: testLog(t), Now: now})
 		if err != nil {
 			t.Fatal(err)
 		}
