@@ -207,9 +207,11 @@ func TestOnlyMembersOfItsGroupsMayUseAClient(t *testing.T) {
 	if consent := b.post("/consent", url.Values{"request": {request}, "person": {bob.ID}, "decision": {"allow"}}); consent.left != nil || consent.status != 403 {
 		t.Errorf("a forged consent: %d, left %v", consent.status, consent.left)
 	}
-	switched := b.get("/login?request=" + request + "&switch=1").at("/login")
-	if got := switched.submit(map[string]string{"username": ada.Username, "password": ada.Password}).pass(ada).Get("code"); got == "" {
+	if got := b.get("/login/accounts?request=" + request).at("/login/accounts").pass(ada).Get("code"); got == "" {
 		t.Error("another account gets no code")
+	}
+	if !strings.Contains(b.get("/login/accounts").body, bob.Email) {
+		t.Error("using another account signed bob out")
 	}
 	b = w.browser(t)
 	p = b.get(a.begin().url()).at("/login").submit(map[string]string{"username": bob.Username, "password": bob.Password}).at("/authorize")

@@ -12,7 +12,7 @@ import (
 type BarredPage struct {
 	Client    web.ClientView
 	Account   string // who is signed in
-	SwitchURL string // signs in somebody else
+	SwitchURL string // chooses another account
 	CancelURL string // back to the app, which hears access_denied
 }
 
@@ -27,7 +27,7 @@ func (o *OAuth) barred(w http.ResponseWriter, r *http.Request, a *authorization,
 	web.Note(r.Context(), "error", "access_denied")
 	page := BarredPage{
 		Client: *login.NewClientView(a.client, a.dest.uri), Account: accountName(f.User),
-		SwitchURL: "/login?request=" + a.keptID + "&switch=1", CancelURL: "/authorize?request=" + a.keptID + "&cancel=1",
+		SwitchURL: "/login/accounts?request=" + a.keptID, CancelURL: "/authorize?request=" + a.keptID + "&cancel=1",
 	}
 	return o.Site.Pages.Show(w, r, web.View{Name: "barred.html", Status: http.StatusForbidden, Account: page.Account, Data: page})
 }
