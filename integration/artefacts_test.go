@@ -27,6 +27,18 @@ type vault struct {
 	bobs    *browser // and bob here; both have consented
 	f       *flow    // of the last code
 	kept    *page    // a request that waits in a third browser, which has this page
+	both    *browser // alice and bob are signed in here, once two has been asked for it
+}
+
+// two is a browser with a session put aside.
+func (v *vault) two() *browser {
+	v.Helper()
+	if v.both == nil {
+		v.both = v.scene.browser(v)
+		v.both.signInAs(v.arena.alice)
+		v.both.signInAs(v.arena.bob)
+	}
+	return v.both
 }
 
 func newVault(s *scene) *vault {
@@ -120,8 +132,15 @@ var artefacts = []artefact{
 	{"kept request", []string{"kept request at authorize", "kept request at login", "kept request at consent"}, func(v *vault) string {
 		return v.kept.url.Query().Get("request")
 	}, func(v *vault, value string) bool { return v.kept.pass(v.arena.mallory).Get("code") != "" }},
-	{"session cookie", []string{"session cookie"}, func(v *vault) string { return v.browser.cookies()["idp_sid"] },
+	// A session that is put aside keeps its secret, so these two are one kind in two cookies.
+	{"session cookie", []string{"session cookie", "cookie of further sessions"}, func(v *vault) string { return v.browser.cookies()["idp_sid"] },
 		func(v *vault, value string) bool { return v.browser.signedIn() }},
+	{"cookie of further sessions", []string{"session cookie", "cookie of further sessions"}, func(v *vault) string { return v.two().cookies()["idp_accounts"] },
+		func(v *vault, value string) bool { return places["cookie of further sessions"](v, value) }},
+	{"handle of an account", []string{"chosen account"}, func(v *vault) string {
+		handle, _, _ := v.two().get(v.a.begin("prompt", "select_account").url()).row(v.arena.alice.Profile.Name)
+		return handle
+	}, func(v *vault, value string) bool { return places["chosen account"](v, value) }},
 	{"flow cookie", []string{"flow cookie"}, func(v *vault) string { return v.kept.b.cookies()["idp_flow"] },
 		func(v *vault, value string) bool { return v.kept.pass(v.arena.mallory).Get("code") != "" }},
 	{"signed userinfo", nil, func(v *vault) string {
@@ -236,7 +255,11 @@ var places = map[string]func(v *vault, value string) bool{
 	"cookie of further sessions": func(v *vault, value string) bool {
 		b := v.scene.browser(v)
 		b.plant("idp_accounts", value)
-		return b.signedIn() || b.get(v.a.begin("prompt", "none").url()).answer().Get("code") != ""
+		return b.signedIn() || strings.Contains(b.get(v.a.begin("prompt", "select_account").url()).body, "Signed in")
+	},
+	"chosen account": func(v *vault, value string) bool {
+		p := v.two().get(v.a.begin("prompt", "select_account").url()).at("/login/accounts").submit(map[string]string{"account": value})
+		return p.left != nil && p.answer().Get("code") != ""
 	},
 	"flow cookie": func(v *vault, value string) bool {
 		b := v.scene.browser(v)
