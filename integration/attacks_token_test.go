@@ -181,6 +181,9 @@ func refreshAfterTheEnd(s *scene) {
 		{"client disabled", 401, "invalid_client", func(a *app, b *browser, who *person) {
 			s.updateClient(s, a, func(c *storage.Client) { now := s.now(); c.DisabledAt = &now })
 		}},
+		{"not in the client's group any more", 400, "invalid_grant", func(a *app, b *browser, who *person) {
+			s.updateClient(s, a, func(c *storage.Client) { c.AccessGroups = []string{s.group(s, "g"+strings.ToLower(randomText(9))).ID} })
+		}},
 		{"signed out", 400, "invalid_grant", func(a *app, b *browser, who *person) {
 			b.get("/logout").at("/logout").submit(nil).at("/logout/done")
 		}},
@@ -276,6 +279,19 @@ func spellings(s *scene) {
 	f.exchange(code).ok()
 	s.everywhere(a, tokens.access(), true)
 	a.refresh(tokens.refresh()).ok()
+
+	// What is signed has one spelling too.
+	jwt := s.client(storage.ClientWeb, "https://rp1.test/cb", func(c *storage.Client) { c.AccessTokenFormat = "jwt" })
+	_, tokens = s.works(jwt, b, s.arena.alice)
+	s.everywhere(jwt, tokens.access(), true)
+	for name, token := range others(tokens.access()) {
+		if jwt.call("/introspect", url.Values{"token": {token}}).body["active"] == true {
+			s.Errorf("introspection takes a JWT: %s", name)
+		}
+		if !strings.ContainsAny(token, "\r\n ") && s.send(s, "GET", "/userinfo", bearerHeader(token), "").status == 200 {
+			s.Errorf("userinfo takes a JWT: %s", name)
+		}
+	}
 }
 
 func wideRefresh(s *scene) {
