@@ -213,3 +213,22 @@ func TestEveryResponseMode(t *testing.T) { // conformance 55
 		t.Errorf("form_post: %d to %q with %v", p.status, action, fields)
 	}
 }
+
+func TestAnExpiredPushedRequestLeadsBackToTheApp(t *testing.T) { // only the client can push it anew
+	t.Parallel()
+	w := start(t)
+	a, ada := w.app(t, storage.ClientWeb, func(c *storage.Client) { c.RequirePushed, c.URI = true, "https://rp.test/home" }), w.person(t, "ada")
+	b := w.browser(t)
+	p := b.get(a.begin().push()).at("/login")
+	w.clock.advance(31 * time.Minute)
+	for _, address := range []string{p.url.String(), strings.Replace(p.url.String(), "/login", "/authorize", 1)} {
+		p := b.get(address)
+		if p.status != 400 || !strings.Contains(p.body, `href="https://rp.test/home"`) || strings.Contains(p.body, "/authorize?") {
+			t.Errorf("%s: %d\n%s", address, p.status, p.body)
+		}
+	}
+	// Who only took their time over the form goes on.
+	if code := p.pass(ada).Get("code"); code == "" {
+		t.Error("the form of an expired request led nowhere")
+	}
+}

@@ -166,12 +166,6 @@ func (l *Login) present(w http.ResponseWriter, r *http.Request, here []SignedIn,
 	return nil
 }
 
-// Names that only kept requests have: no client can set them.
-const (
-	KeptSession = "chosen_session" // the session that was chosen for the request
-	KeptHint    = "hint_subject"   // whom a verified id_token_hint named
-)
-
 // choose notes in a kept request whose session it is about. A request that was answered meanwhile
 // needs no note: whoever takes it up next is told.
 func (l *Login) choose(r *http.Request, kept *storage.Request, session uuid.UUID) error {

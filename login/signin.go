@@ -299,7 +299,7 @@ func (l *Login) purpose(r *http.Request, form url.Values) (purpose, error) {
 func (l *Login) live(r *http.Request, form url.Values) (purpose, error) {
 	why, err := l.purpose(r, form)
 	if errors.Is(err, errStale) {
-		err = Expired(restartURL(why.request))
+		err = Expired(why.client, why.request)
 	}
 	return why, err
 }

@@ -64,7 +64,7 @@ func (l *Login) SignUp(w http.ResponseWriter, r *http.Request) error {
 			return l.showSignUp(w, r, why, page, refusal(saysStale))
 		}
 	case stale:
-		err = Expired(restartURL(why.request))
+		err = Expired(why.client, why.request)
 	}
 	if err != nil {
 		return err

@@ -26,18 +26,26 @@ func OtherBrowser(client *storage.Client) *web.Error {
 		"This request was started in another browser, or your browser blocked the cookie we need. Allow cookies for this site, then go back to the app and start again there.")
 }
 
-// Expired says that a kept request of this browser has expired. RestartURL makes the same request
-// anew; a path is one of ours.
-func Expired(restartURL string) *web.Error {
-	return &web.Error{Status: http.StatusBadRequest, ActionText: "Start again", ActionURL: restartURL, Err: errStale,
-		Message: "This page was open for a long time, so the request has expired. Nothing was done: you can start it again."}
-}
+// Names that only kept requests have: a client's parameters of these names are dropped.
+const (
+	KeptSession = "chosen_session" // the session that was chosen for the request
+	KeptHint    = "hint_subject"   // stands for id_token_hint: whom it named, and none of its claims
+	KeptPushed  = "pushed"         // the client pushed it (RFC 9126)
+	KeptSigned  = "signed"         // its parameters are those of a signed request object (RFC 9101)
+)
 
-// restartURL makes the kept request anew.
-func restartURL(kept *storage.Request) string {
+// Expired says that a kept request of this browser has expired, and leads to the same one anew, or
+// back to the app where only the app can make it.
+func Expired(client *storage.Client, kept *storage.Request) *web.Error {
+	if kept.Params.Has(KeptPushed) || kept.Params.Has(KeptSigned) {
+		return Gone(client)
+	}
 	params := maps.Clone(kept.Params)
-	delete(params, KeptSession)
-	return "/authorize?" + params.Encode()
+	for _, name := range []string{KeptSession, KeptHint} {
+		delete(params, name)
+	}
+	return &web.Error{Status: http.StatusBadRequest, ActionText: "Start again", ActionURL: "/authorize?" + params.Encode(), Err: errStale,
+		Message: "This page was open for a long time, so the request has expired. Nothing was done: you can start it again."}
 }
 
 // cookieLost is the answer to a form of a page of our own that came without our cookie.

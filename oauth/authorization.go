@@ -164,9 +164,9 @@ func (o *OAuth) checkAuthorization(ctx context.Context, a *authorization) (err e
 	switch {
 	case p.Has("request_uri"):
 		return refuse(0, "request_uri_not_supported", "Only a request_uri that our pushed authorization request endpoint gave is offered.", nil)
-	case a.client.RequirePushed && !p.Has(keptPushed):
+	case a.client.RequirePushed && !p.Has(login.KeptPushed):
 		return refuse(0, "invalid_request", "This client must push its authorization requests (RFC 9126).", nil)
-	case a.client.RequireSignedRequest && !p.Has(keptSigned):
+	case a.client.RequireSignedRequest && !p.Has(login.KeptSigned):
 		return refuse(0, "invalid_request", "This client must send its authorization requests as signed request objects (RFC 9101).", nil)
 	case p.Has("registration"):
 		return refuse(0, "registration_not_supported", "registration is not offered.", nil)
@@ -187,26 +187,19 @@ func (o *OAuth) checkAuthorization(ctx context.Context, a *authorization) (err e
 	if err := o.checkResources(ctx, a); err != nil {
 		return err
 	}
-	a.hintSubject = p.Get(keptHint) // of a kept request: verified when it came
+	a.hintSubject = p.Get(login.KeptHint) // of a kept request: verified when it came
 	if p.Has("id_token_hint") {
 		a.hintSubject, err = o.hintUser(ctx, a.client, p.Get("id_token_hint"))
 	}
 	return err
 }
 
-// Names that only kept requests have; a client's parameters of these names are dropped.
-const (
-	keptHint   = login.KeptHint // stands for id_token_hint: whom it named, and none of its claims
-	keptPushed = "pushed"       // the client pushed it (RFC 9126)
-	keptSigned = "signed"       // its parameters are those of a signed request object (RFC 9101)
-)
-
 // kept are the parameters as they are kept: checked, without hints that hold claims of a person.
 func (a *authorization) kept() url.Values {
 	params := maps.Clone(a.params)
 	delete(params, "id_token_hint")
 	if a.hintSubject != "" {
-		params.Set(keptHint, a.hintSubject)
+		params.Set(login.KeptHint, a.hintSubject)
 	}
 	return params
 }

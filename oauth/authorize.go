@@ -202,24 +202,18 @@ func (o *OAuth) keptRequest(r *http.Request, id string) (storage.Request, error)
 		return kept, err
 	}
 	web.Note(r.Context(), "client_id", kept.ClientID)
-	if subtle.ConstantTimeCompare(kept.BrowserHash, o.Login.Browser(r)) != 1 {
-		client, err := o.DB.CachedClient(r.Context(), kept.ClientID)
-		if err != nil {
-			client = nil // only the way back is missing then
-		}
-		return kept, login.OtherBrowser(client)
-	}
-	if kept.ExpiresAt.After(o.now()) {
+	mine := subtle.ConstantTimeCompare(kept.BrowserHash, o.Login.Browser(r)) == 1
+	if mine && kept.ExpiresAt.After(o.now()) {
 		return kept, nil
 	}
-	if kept.Params.Has(keptPushed) || kept.Params.Has(keptSigned) { // only the client can make it anew
-		client, err := o.DB.CachedClient(r.Context(), kept.ClientID)
-		if err != nil {
-			client = nil
-		}
-		return kept, login.Gone(client)
+	client, err := o.DB.CachedClient(r.Context(), kept.ClientID)
+	if err != nil {
+		client = nil // only the way back is missing then
 	}
-	return kept, login.Expired("/authorize?" + authorizationParams(kept.Params).Encode())
+	if !mine {
+		return kept, login.OtherBrowser(client)
+	}
+	return kept, login.Expired(client, &kept)
 }
 
 // cancel is the link "back to the app" of the sign-in page.

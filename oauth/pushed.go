@@ -71,7 +71,7 @@ func (o *OAuth) Push(w http.ResponseWriter, r *http.Request) error {
 func (o *OAuth) push(r *http.Request, client *storage.Client, form url.Values) (pushedAnswer, error) {
 	a := &authorization{sent: authorizationParams(form), arrived: o.now()}
 	a.sent.Set("client_id", client.ID)
-	a.sent.Set(keptPushed, "1")
+	a.sent.Set(login.KeptPushed, "1")
 	if _, err := o.judge(r, a, func(context.Context, string) (*storage.Client, error) { return client, nil }); err != nil {
 		if fresh, problem := o.DB.Client(r.Context(), client.ID); problem == nil && fresh.Version != client.Version {
 			return pushedAnswer{}, storage.ErrConflict // what was refused may have been allowed since
@@ -121,7 +121,7 @@ func (o *OAuth) pushedRequest(r *http.Request, params url.Values) (*storage.Requ
 		return nil, err
 	}
 	web.Note(r.Context(), "client_id", params.Get("client_id"))
-	if kept.ClientID != params.Get("client_id") || !kept.Params.Has(keptPushed) || !kept.ExpiresAt.After(o.now()) {
+	if kept.ClientID != params.Get("client_id") || !kept.Params.Has(login.KeptPushed) || !kept.ExpiresAt.After(o.now()) {
 		return nil, errPushedGone
 	}
 	if len(kept.BrowserHash) > 0 && subtle.ConstantTimeCompare(kept.BrowserHash, o.Login.Browser(r)) != 1 {

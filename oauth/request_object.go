@@ -40,9 +40,9 @@ func (o *OAuth) openRequestObject(a *authorization) error {
 	if err != nil {
 		return refuse(0, "invalid_request_object", "The request object is not signed with a key of this client, has expired, is not for us, or holds a parameter that cannot be.", err)
 	}
-	params.Set(keptSigned, "1")
-	if a.sent.Has(keptPushed) {
-		params.Set(keptPushed, "1")
+	params.Set(login.KeptSigned, "1")
+	if a.sent.Has(login.KeptPushed) {
+		params.Set(login.KeptPushed, "1")
 	}
 	a.params = params
 	return nil
