@@ -12,7 +12,7 @@ var conformance = map[int]string{
 	1:   "TestDiscoveryTellsTheTruth TestAnIssuerHasOneSpelling",
 	2:   "TestMetadataAndKeysAreWhatClientsRelyOn",
 	3:   "TestMetadataAndKeysAreWhatClientsRelyOn",
-	4:   "TestDiscoveryTellsTheTruth TestAPairwiseClientAsksForPeopleByItsOwnSubjects",
+	4:   "TestDiscoveryTellsTheTruth TestTheClientsOfASectorKnowAPersonByOneName",
 	5:   "TestMetadataAndKeysAreWhatClientsRelyOn TestIDTokensAreSignedAsTheClientWants",
 	6:   "TestDiscoveryTellsTheTruth",
 	7:   "TestMetadataAndKeysAreWhatClientsRelyOn TestDiscoveryTellsTheTruth",
