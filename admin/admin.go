@@ -58,13 +58,27 @@ func impossible(format string, args ...any) error {
 	return &web.Error{Status: http.StatusUnprocessableEntity, Code: "invalid_request", Message: fmt.Sprintf(format, args...)}
 }
 
-// told gives the database's answers a face.
-func told(err error, missing, taken string) error {
-	switch {
-	case errors.Is(err, storage.ErrNotFound):
-		return &web.Error{Status: http.StatusNotFound, Code: "not_found", Message: missing, Err: err}
-	case errors.Is(err, storage.ErrConflict):
-		return &web.Error{Status: http.StatusConflict, Code: "conflict", Message: taken, Err: err}
+// Missing is the cause of an error about something that was named and is not there.
+type Missing struct {
+	Noun string // of the commands that list such things: client, group, outbox, resource or user
+	Err  error
+}
+
+func (m Missing) Error() string { return m.Noun + ": " + m.Err.Error() }
+func (m Missing) Unwrap() error { return m.Err }
+
+// missing gives the database's answer about something of that noun a face, if it is not there.
+func missing(noun, message string, err error) error {
+	if !errors.Is(err, storage.ErrNotFound) {
+		return err
 	}
-	return err
+	return &web.Error{Status: http.StatusNotFound, Code: "not_found", Message: message, Err: Missing{noun, err}}
+}
+
+// taken does the same when something else is in the way.
+func taken(message string, err error) error {
+	if !errors.Is(err, storage.ErrConflict) {
+		return err
+	}
+	return &web.Error{Status: http.StatusConflict, Code: "conflict", Message: message, Err: err}
 }

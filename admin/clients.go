@@ -67,7 +67,7 @@ func (a *Admin) CreateClient(ctx context.Context, in ClientInput) (storage.Clien
 	e := a.event("client.created")
 	e.ClientID = c.ID
 	err = a.DB.CreateClient(ctx, c, e)
-	return c, secret, told(err, "", fmt.Sprintf("There is a client %s already. Choose another id.", c.ID))
+	return c, secret, taken(fmt.Sprintf("There is a client %s already. Choose another id.", c.ID), err)
 }
 
 // settle checks a client, and finds out what rests on more than the client itself.
@@ -118,7 +118,8 @@ func (a *Admin) Client(ctx context.Context, id string) (storage.Client, error) {
 }
 
 func noClient(id string, err error) error {
-	return told(err, fmt.Sprintf("There is no client %s.", id), fmt.Sprintf("Somebody else changes the client %s at the moment. Try again.", id))
+	err = missing("client", fmt.Sprintf("There is no client %s.", id), err)
+	return taken(fmt.Sprintf("Somebody else changes the client %s at the moment. Try again.", id), err)
 }
 
 // Clients lists all clients by id.

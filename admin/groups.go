@@ -22,7 +22,7 @@ func (a *Admin) CreateGroup(ctx context.Context, name, claimValue string) (stora
 	if err := checkGroup(&g); err != nil {
 		return g, err
 	}
-	return g, told(a.DB.CreateGroup(ctx, g, a.groupEvent("group.created", g)), "", groupTaken)
+	return g, taken(groupTaken, a.DB.CreateGroup(ctx, g, a.groupEvent("group.created", g)))
 }
 
 const groupTaken = "There is a group of this name already. Choose another one."
@@ -55,7 +55,8 @@ func (a *Admin) Group(ctx context.Context, idOrName string) (storage.Group, erro
 }
 
 func noGroup(idOrName string, err error) error {
-	return told(err, fmt.Sprintf("There is no group %s.", idOrName), "Somebody else changes this group at the moment. Try again.")
+	err = missing("group", fmt.Sprintf("There is no group %s.", idOrName), err)
+	return taken("Somebody else changes this group at the moment. Try again.", err)
 }
 
 // Groups lists all groups by name.
@@ -98,7 +99,8 @@ func (a *Admin) UpdateGroup(ctx context.Context, idOrName string, name, claimVal
 	if err := checkGroup(&g); err != nil {
 		return g, err
 	}
-	return g, told(a.DB.UpdateGroup(ctx, g, a.groupEvent("group.updated", g)), fmt.Sprintf("There is no group %s.", idOrName), groupTaken)
+	err = a.DB.UpdateGroup(ctx, g, a.groupEvent("group.updated", g))
+	return g, taken(groupTaken, missing("group", fmt.Sprintf("There is no group %s.", idOrName), err))
 }
 
 // DeleteGroup removes a group, unless it decides who may use a client.
@@ -145,7 +147,7 @@ func (a *Admin) changeMembers(ctx context.Context, idOrName string, people []str
 			return g, impossible("%s is in %d groups, which is the most that a token can tell. Take them out of another one first: idp group remove GROUP %s.", u.Username, storage.MaxGroups, u.Username)
 		}
 		if err != nil {
-			return g, told(err, fmt.Sprintf("The group %s or the user %s is gone.", g.Name, identifier), "")
+			return g, missing("group", fmt.Sprintf("The group %s or the user %s is gone.", g.Name, identifier), err)
 		}
 	}
 	return a.Group(ctx, g.ID)

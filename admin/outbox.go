@@ -23,16 +23,19 @@ func (a *Admin) Messages(ctx context.Context, clientID, state string, limit int)
 
 // RetryMessage makes a message that was given up due again. Running servers send it within seconds.
 func (a *Admin) RetryMessage(ctx context.Context, id string) error {
-	missing := fmt.Sprintf("There is no message %s that was given up. One that is pending is tried again by itself.", id)
 	parsed, err := uuid.Parse(id)
 	if err != nil || parsed == uuid.Nil {
-		return told(storage.ErrNotFound, missing, "")
+		return noMessage(id, storage.ErrNotFound)
 	}
 	n, err := a.retry(ctx, parsed)
 	if err == nil && n == 0 {
 		err = storage.ErrNotFound
 	}
-	return told(err, missing, "")
+	return noMessage(id, err)
+}
+
+func noMessage(id string, err error) error {
+	return missing("outbox", fmt.Sprintf("There is no message %s that was given up. One that is pending is tried again by itself.", id), err)
 }
 
 // RetryMessages does so with all that were given up, and counts them.

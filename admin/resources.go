@@ -23,7 +23,7 @@ func (a *Admin) CreateResource(ctx context.Context, r storage.Resource) (storage
 	e := a.event("resource.created")
 	e.Details = map[string]any{"uri": r.URI}
 	err := a.DB.CreateResource(ctx, r, check, e)
-	return r, told(err, "", fmt.Sprintf("There is a resource %s already. To change it: idp resource update %s", r.URI, r.URI))
+	return r, taken(fmt.Sprintf("There is a resource %s already. To change it: idp resource update %s", r.URI, r.URI), err)
 }
 
 func someScopes(list []storage.ResourceScope) []storage.ResourceScope {
@@ -55,7 +55,8 @@ func (a *Admin) Resource(ctx context.Context, uri string) (storage.Resource, err
 }
 
 func noResource(uri string, err error) error {
-	return told(err, fmt.Sprintf("There is no resource %s.", uri), fmt.Sprintf("Somebody else changes the resource %s at the moment. Try again.", uri))
+	err = missing("resource", fmt.Sprintf("There is no resource %s.", uri), err)
+	return taken(fmt.Sprintf("Somebody else changes the resource %s at the moment. Try again.", uri), err)
 }
 
 // UpdateResource changes a resource. Its URI stays: tokens and clients name it by that.

@@ -44,7 +44,7 @@ func (a *Admin) CreateUser(ctx context.Context, in UserInput) (storage.User, err
 	e := a.event("user.created")
 	e.UserID = u.ID
 	err := a.DB.CreateUser(ctx, u, hash, e)
-	return u, told(err, "", nameTaken)
+	return u, taken(nameTaken, err)
 }
 
 const nameTaken = "Somebody has this user name or e-mail address already. Choose another one."
@@ -132,7 +132,7 @@ func (a *Admin) UpdateUser(ctx context.Context, identifier string, change UserCh
 	e := a.event("user.updated")
 	e.UserID = u.ID
 	u, err = a.DB.UpdateUser(ctx, u.ID, func(u *storage.User) error { return change.apply(u, e.At) }, e.At, e)
-	return u, told(err, fmt.Sprintf("There is no user %s.", identifier), nameTaken)
+	return u, taken(nameTaken, missing("user", fmt.Sprintf("There is no user %s.", identifier), err))
 }
 
 func (c *UserChange) apply(u *storage.User, now time.Time) error {
@@ -168,7 +168,8 @@ func (a *Admin) User(ctx context.Context, identifier string) (storage.User, erro
 }
 
 func noUser(identifier string, err error) error {
-	return told(err, fmt.Sprintf("There is no user %s.", identifier), "Somebody else changes this user at the moment. Try again.")
+	err = missing("user", fmt.Sprintf("There is no user %s.", identifier), err)
+	return taken("Somebody else changes this user at the moment. Try again.", err)
 }
 
 // Users lists all accounts by user name.

@@ -61,7 +61,7 @@ func TestGroupsAreLookedAfterFromTheCommandLine(t *testing.T) {
 		{[]string{"group", "create", "grp_x"}, exitUsage, "grp_"},
 		{[]string{"group", "create", strings.Repeat("x", 65)}, exitUsage, "1 to 64"},
 		{[]string{"group", "show", "nobody"}, exitNotFound, "idp group list"},
-		{[]string{"group", "add", "people", "nobody"}, exitNotFound, "There is no user nobody"},
+		{[]string{"group", "add", "people", "nobody"}, exitNotFound, "idp user list"},
 		{[]string{"group", "add", "people", "bob"}, exitNotFound, "There is no user bob"},
 		{[]string{"group", "add", "people"}, exitUsage, "user"},
 	} {
@@ -217,12 +217,13 @@ func TestAPreviewTellsWhatTokensWouldHoldAndMakesNone(t *testing.T) {
 	for _, tc := range []struct {
 		args string
 		code int
+		says string
 	}{
-		{"--client nobody --user ada", exitNotFound}, {"--client wiki --user nobody", exitNotFound},
-		{"--client wiki --user ada --claims {", exitUsage}, {"--client wiki --user ada --scope profile", exitUsage},
+		{"--client nobody --user ada", exitNotFound, "idp client list"}, {"--client wiki --user nobody", exitNotFound, "idp user list"},
+		{"--client wiki --user ada --claims {", exitUsage, "not a JSON object"}, {"--client wiki --user ada --scope profile", exitUsage, "may not have any of the scopes"},
 	} {
-		if code, _, errs := o.run("", append([]string{"client", "preview-claims"}, strings.Fields(tc.args)...)...); code != tc.code || errs == "" {
-			t.Errorf("%s: %d %s, want %d", tc.args, code, errs, tc.code)
+		if code, _, errs := o.run("", append([]string{"client", "preview-claims"}, strings.Fields(tc.args)...)...); code != tc.code || !strings.Contains(errs, tc.says) {
+			t.Errorf("%s: %d %s, want %d and %q", tc.args, code, errs, tc.code, tc.says)
 		}
 	}
 	o.json(&after, "", "events")

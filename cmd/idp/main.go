@@ -18,6 +18,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"idp"
+	"idp/admin"
 	"idp/storage"
 	"idp/web"
 )
@@ -144,8 +145,8 @@ func helpFor(err error) string {
 // explain says what went wrong, and what to do next if there is more to say of it.
 func explain(command string, err error) (message, hint string) {
 	noun, _, _ := strings.Cut(command, " ")
-	if noun == "events" {
-		noun = "user" // the only thing that events are not found of
+	if m, ok := errors.AsType[admin.Missing](err); ok {
+		noun = m.Noun
 	}
 	if exitCode(err) == exitNotFound {
 		hint = "To see what there is: idp " + noun + " list"
