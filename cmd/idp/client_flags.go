@@ -139,7 +139,7 @@ func (f *clientFlags) changes(c *console) (func(*storage.ClientMetadata), error)
 			{&m.Lifetimes.RefreshIdle, f.RefreshIdle}, {&m.Lifetimes.RefreshMax, f.RefreshMax},
 		} {
 			if s.from != nil {
-				*s.to = int(s.from.Seconds())
+				*s.to = wholeSeconds(*s.from)
 			}
 		}
 		if f.DefaultMaxAge != nil {
@@ -151,6 +151,9 @@ func (f *clientFlags) changes(c *console) (func(*storage.ClientMetadata), error)
 		}
 	}, nil
 }
+
+// wholeSeconds rounds up: a part of a second is not the 0 that stands for the default.
+func wholeSeconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
 
 // optionalTime is a duration, or nothing.
 type optionalTime struct{ d *time.Duration }

@@ -53,7 +53,7 @@ func (f *resourceFlags) changes() (func(*storage.Resource), error) {
 			r.TokenFormat = *f.TokenFormat
 		}
 		if f.TokenLife != nil {
-			r.TokenLife = int(f.TokenLife.Seconds())
+			r.TokenLife = wholeSeconds(*f.TokenLife)
 		}
 	}, nil
 }

@@ -54,6 +54,7 @@ func TestResourcesAreLookedAfterFromTheCommandLine(t *testing.T) {
 		{exitUsage, "--scope 'notes:read=", []string{"create", "--uri", "https://a.test", "--name", "A", "--scope", "notes:read"}},
 		{exitUsage, "--name", []string{"create", "--uri", "https://a.test"}},
 		{exitUsage, "absolute", []string{"create", "--uri", "notes", "--name", "A"}},
+		{exitUsage, "from 60 to 86400 seconds", []string{"create", "--uri", "https://a.test", "--name", "A", "--token-life", "500ms"}},
 		{exitConflict, "idp resource update", []string{"create", "--uri", "https://notes.test", "--name", "A"}},
 		{exitNotFound, "idp resource list", []string{"show", "https://nobody.test"}},
 		{exitNotFound, "idp resource list", []string{"update", "https://nobody.test", "--name", "A"}},
