@@ -40,7 +40,7 @@ func locate(c *console, given idp.Connection) (idp.Connection, error) {
 		}
 		return found, nil
 	}
-	return given, idp.ConfigError("No database is set. Set IDP_DATABASE_URL, or run this in the folder where idp dev runs.")
+	return given, idp.ConfigError("No database is set. Set IDP_DATABASE_URL, or run this in the folder where idp dev runs, or set IDP_DATA_DIR to its --data-dir.")
 }
 
 // opened is a database with what belongs to it.

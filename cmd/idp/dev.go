@@ -26,12 +26,12 @@ func (d *devCommand) Run(c *console) error {
 		DataDir: d.DataDir, Port: d.Port, DemoPort: d.DemoPort, Reset: d.Reset, DatabaseURL: d.DatabaseURL,
 		Download: d.DownloadPostgres, Progress: c.err, Colour: colour(c.err), LogLevel: d.LogLevel,
 	}, func(w idp.DevWorld) error {
-		return c.print(w, func(out io.Writer) { printWorld(out, w, colour(out)) })
+		return c.print(w, func(out io.Writer) { printWorld(out, w, d.DataDir, colour(out)) })
 	})
 }
 
-// printWorld tells what there is to try.
-func printWorld(out io.Writer, w idp.DevWorld, colour bool) {
+// printWorld tells what there is to try. Commands of another folder than the default name it.
+func printWorld(out io.Writer, w idp.DevWorld, folder string, colour bool) {
 	paint := func(code, s string) string {
 		if !colour {
 			return s
@@ -67,9 +67,16 @@ func printWorld(out io.Writer, w idp.DevWorld, colour bool) {
 	fmt.Fprintf(out, "  %s            %s · password for both: %s\n", strong("People"), strings.Join(emails, " · "), strong(w.People[0].Password))
 	fmt.Fprintf(out, "  %s           %s\n", strong("Clients"), strings.Join(clients, "  "))
 	fmt.Fprintf(out, "  %s          %s   %s\n\n", strong("Database"), database, quiet("("+w.Took.Round(100*time.Millisecond).String()+")"))
-	fmt.Fprintf(out, "  %s  %s client create --preset web --name \"My app\" --url http://localhost:3000\n", strong("Connect your app"), self())
-	fmt.Fprintf(out, "  %s        %s dev --reset   %s\n\n", strong("Start over"), self(), quiet("Ctrl-C to stop"))
+	env, flag := "", ""
+	if folder != idp.DefaultDevFolder {
+		env, flag = "IDP_DATA_DIR="+quoted(w.DataDir)+" ", " --data-dir "+quoted(w.DataDir)
+	}
+	fmt.Fprintf(out, "  %s  %s%s client create --preset web --name \"My app\" --url http://localhost:3000\n", strong("Connect your app"), env, self())
+	fmt.Fprintf(out, "  %s        %s dev%s --reset   %s\n\n", strong("Start over"), self(), flag, quiet("Ctrl-C to stop"))
 }
+
+// quoted is s as a shell takes it for one word.
+func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // self is how this program was called, so that what we print can be pasted.
 func self() string {
