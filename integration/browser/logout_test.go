@@ -24,11 +24,11 @@ func TestASignOutAtTheProviderIsNoticedInTheShop(t *testing.T) {
 		b.follow("#sign-out")
 		for range 50 { // until it is delivered, which takes the server a moment
 			b.open(server(t).Issuer + "/logout/done")
-			if b.text("#told") == "1 app was told." {
+			if b.text("#told") == "1 app was told that you signed out." {
 				break
 			}
 		}
-		if got := b.text("#told"); got != "1 app was told." {
+		if got := b.text("#told"); got != "1 app was told that you signed out." {
 			t.Errorf("the signed-out page says %q", got)
 		}
 		if !b.has("#kept") {
