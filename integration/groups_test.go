@@ -221,7 +221,7 @@ func TestOnlyMembersOfItsGroupsMayUseAClient(t *testing.T) {
 	}
 	open.signIn(b, bob)
 
-	f, tokens := a.signIn(w.browser(t), ada)
+	_, tokens := a.signIn(w.browser(t), ada)
 	late := a.begin()
 	lateCode := w.browser(t).get(late.url()).pass(ada).Get("code")
 	api := w.app(t, storage.ClientMachine, func(c *storage.Client) { c.IntrospectAll = true })
