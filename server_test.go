@@ -57,7 +57,7 @@ func TestRequestsAreAskedToWaitUntilTheDatabaseIsThere(t *testing.T) {
 	}
 }
 
-func TestAServerThatStartsSaysSoToScripts(t *testing.T) { // sheet 39: CORS on every error
+func TestAServerThatStartsSaysSoToScripts(t *testing.T) {
 	t.Parallel()
 	url := storagetest.URL(t)
 	other := testServer(t, func(c *Config) { c.DatabaseURL = url })

@@ -111,7 +111,7 @@ func TestTheVisitOfABrowserThatKeepsNothingElse(t *testing.T) { // conformance 6
 	f.exchange(fresh.get(f.url()).pass(ada).Get("code")).ok()
 }
 
-func TestEachPageHasItsPathItsPhraseAndStableNames(t *testing.T) { // conformance 52, 61; pages.md
+func TestEachPageHasItsPathItsPhraseAndStableNames(t *testing.T) { // conformance 52, 61
 	t.Parallel()
 	w := start(t)
 	a, ada, b := w.app(t, storage.ClientWeb), w.person(t, "ada"), w.browser(t)

@@ -23,7 +23,7 @@ func readableFrom(r reply) string {
 	return r.header.Get("Access-Control-Allow-Origin")
 }
 
-func TestScriptsReadAnswersAndErrorsOfTheirOwnClient(t *testing.T) { // A-025; sheet 39; conformance 95
+func TestScriptsReadAnswersAndErrorsOfTheirOwnClient(t *testing.T) { // A-025; conformance 95
 	t.Parallel()
 	w := start(t)
 	ada := w.person(t, "ada")
@@ -135,7 +135,7 @@ func TestScriptsReadAnswersAndErrorsOfTheirOwnClient(t *testing.T) { // A-025; s
 	}
 }
 
-func TestScriptsOfEveryOriginReadMetadataAndKeys(t *testing.T) { // sheet 39; conformance 112
+func TestScriptsOfEveryOriginReadMetadataAndKeys(t *testing.T) { // conformance 112
 	t.Parallel()
 	w := start(t)
 	for _, path := range []string{"/jwks", "/.well-known/jwks.json", "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource"} {
@@ -165,7 +165,7 @@ func TestNoScriptReadsPages(t *testing.T) { // A-025
 	}
 }
 
-func TestAPreflightIsForEverybodyAndWithoutCredentials(t *testing.T) { // sheet 39
+func TestAPreflightIsForEverybodyAndWithoutCredentials(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	for _, path := range append(scriptEndpoints, "/jwks", "/.well-known/openid-configuration") {
@@ -176,7 +176,7 @@ func TestAPreflightIsForEverybodyAndWithoutCredentials(t *testing.T) { // sheet 
 	}
 }
 
-func TestErrorsOfAnOutageAndOfFloodsAreReadableToo(t *testing.T) { // sheet 39
+func TestErrorsOfAnOutageAndOfFloodsAreReadableToo(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	w.app(t, storage.ClientSPA, func(c *storage.Client) { c.RedirectURIs = []string{"https://other.test/cb"} })

@@ -272,7 +272,7 @@ func TestAClientOfSomeGroupsStillActsForItself(t *testing.T) {
 	m.token(url.Values{"grant_type": {"client_credentials"}, "scope": {"groups"}}).fails(400, "invalid_scope")
 }
 
-func TestTokenAnswersTellWhenTheRefreshTokenEnds(t *testing.T) { // standards sheet 13
+func TestTokenAnswersTellWhenTheRefreshTokenEnds(t *testing.T) { // refresh_token_timeout, authorization_expires_in
 	t.Parallel()
 	w := start(t)
 	ada := w.person(t, "ada")

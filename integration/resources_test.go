@@ -50,7 +50,7 @@ func (a *app) audience(token string) string {
 	return fmt.Sprint(a.call("/introspect", url.Values{"token": {token}}).ok().body["aud"])
 }
 
-func TestAResourceIsRegisteredAndInTheClientsList(t *testing.T) { // conformance 59, 114; sheet 21
+func TestAResourceIsRegisteredAndInTheClientsList(t *testing.T) { // conformance 59, 114
 	t.Parallel()
 	w := start(t)
 	a, ada, b := w.withAPIs(t), w.person(t, "ada"), w.browser(t)
@@ -175,7 +175,7 @@ func TestATokenForOneResourceIsNotValidAtAnother(t *testing.T) { // conformance 
 	}
 }
 
-func TestResourcesSayTheFormatAndLifetimeOfTheirTokens(t *testing.T) { // RFC 9068; sheet 12
+func TestResourcesSayTheFormatAndLifetimeOfTheirTokens(t *testing.T) { // RFC 9068
 	t.Parallel()
 	w := start(t)
 	a, ada, b := w.withAPIs(t, func(c *storage.Client) { c.Lifetimes.AccessToken = 900 }), w.person(t, "ada"), w.browser(t)

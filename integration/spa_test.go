@@ -23,7 +23,7 @@ func (a *app) signedIn(tokens reply) bool {
 	return a.w.send(a.t, "GET", "/userinfo", bearerHeader(tokens.access()), "").status == 200
 }
 
-func TestABrowserAppIsSignedOutWithItsSession(t *testing.T) { // RFC 10017, 8; sheet 39
+func TestABrowserAppIsSignedOutWithItsSession(t *testing.T) { // RFC 10017, 8
 	t.Parallel()
 	w := start(t)
 	spa, ada, b := w.spa(t), w.person(t, "ada"), w.browser(t)
@@ -39,7 +39,7 @@ func TestABrowserAppIsSignedOutWithItsSession(t *testing.T) { // RFC 10017, 8; s
 	}
 }
 
-func TestRotationExtendsNoBrowserAppsGrant(t *testing.T) { // RFC 10017, 8; sheet 13
+func TestRotationExtendsNoBrowserAppsGrant(t *testing.T) { // RFC 10017, 8
 	t.Parallel()
 	w := start(t)
 	spa, ada, b := w.spa(t), w.person(t, "ada"), w.browser(t)

@@ -114,7 +114,7 @@ func (b *tab) refreshNotes() bool {
 	return eval[bool](b, `refresh().then((user) => user !== null)`)
 }
 
-func TestOIDCClientTSSignsInStaysAndRefreshes(t *testing.T) { // RFC 10017; sheet 39
+func TestOIDCClientTSSignsInStaysAndRefreshes(t *testing.T) { // RFC 10017
 	for _, mode := range []string{"query", "fragment"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
@@ -171,7 +171,7 @@ const rendezvous = `(() => {
 	return true;
 })()`
 
-func TestOIDCClientTSRefreshesInTwoTabsAtOnce(t *testing.T) { // sheet 13: grace
+func TestOIDCClientTSRefreshesInTwoTabsAtOnce(t *testing.T) { // within the grace window
 	t.Parallel()
 	app, one := openNotes(t)
 	one.signInToNotes(person(t))
