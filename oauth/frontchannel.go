@@ -43,11 +43,15 @@ func (o *OAuth) frames(ctx context.Context, ended []login.SignedIn) ([]Frame, er
 // frameOf is the address of a client for one session; "" when it has none that works.
 func (o *OAuth) frameOf(app *storage.SessionClient) string {
 	uri := app.Client.FrontchannelLogoutURI
-	if uri == "" || !sameSite(uri, o.Issuer) || frameSource(uri) == "" {
+	if uri == "" || !FrameLoads(uri, o.Issuer) {
 		return ""
 	}
 	return withQuery(uri, url.Values{"iss": {o.Issuer}, "sid": {sessionID(app.SessionID, app.Client.ID)}})
 }
+
+// FrameLoads says whether the provider's sign-out page loads a client's page in a frame. One of
+// another site would not find the app's cookies there.
+func FrameLoads(uri, issuer string) bool { return sameSite(uri, issuer) && frameSource(uri) != "" }
 
 // frameSource is the origin of an address as a policy spells it; "" when no policy can.
 func frameSource(uri string) string {

@@ -77,6 +77,7 @@ func (f *clientCreate) Run(c *console, cmd *clientCommand) error {
 		if db.Issuer == "" {
 			c.note("Set IDP_ISSUER to have the provider's address in this output.")
 		}
+		noteFrame(c, db, &made)
 		named, err := nameAccessGroups(c.ctx, db, made)
 		if err != nil {
 			return err
@@ -134,6 +135,7 @@ func (f *clientShow) Run(c *console, cmd *clientCommand) error {
 }
 
 func showClient(c *console, db *opened, cl storage.Client, secret string) error {
+	noteFrame(c, db, &cl)
 	named, err := nameAccessGroups(c.ctx, db, cl)
 	if err != nil {
 		return err

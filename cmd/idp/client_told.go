@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"idp/oauth"
 	"idp/storage"
 )
 
@@ -18,6 +19,13 @@ func describeTold(row func(name string, values ...string), c *storage.Client) {
 	row("Introspection", c.IntrospectionAlg)
 	for _, g := range c.AccessGroups {
 		row("Only for group", g)
+	}
+}
+
+// noteFrame says so when the sign-out page of a client is one that the provider does not load.
+func noteFrame(c *console, db *opened, cl *storage.Client) {
+	if uri := cl.FrontchannelLogoutURI; uri != "" && db.Issuer != "" && !oauth.FrameLoads(uri, db.Issuer) {
+		c.note("%s is not of the site of %s, so browsers keep the app's cookies from it and it is not loaded. Use --backchannel-logout-uri.", uri, db.Issuer)
 	}
 }
 

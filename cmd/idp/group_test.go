@@ -249,6 +249,20 @@ func TestAPreviewTellsWhatTokensWouldHoldAndMakesNone(t *testing.T) {
 	}
 }
 
+func TestASignOutPageOfAnotherSiteIsSaidToBeUseless(t *testing.T) {
+	t.Parallel()
+	o := newOperator(t, storagetest.URL(t))
+	for host, loads := range map[string]bool{"wiki.example.com": true, "wiki.test": false} {
+		_, _, made := o.run("", "client", "create", "--id", host, "--name", "Wiki", "--url", "https://"+host, "--frontchannel-logout-uri", "https://"+host+"/out")
+		_, _, shown := o.run("", "client", "show", host)
+		for _, errs := range []string{made, shown} {
+			if strings.Contains(errs, "--backchannel-logout-uri") == loads {
+				t.Errorf("a page of %s, which the provider loads: %v: %s", host, loads, errs)
+			}
+		}
+	}
+}
+
 func TestEveryRelaxationIsShownAsAWeakness(t *testing.T) {
 	t.Parallel()
 	o := newOperator(t, storagetest.URL(t))
