@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -132,19 +134,30 @@ func TestANetworkMakesAFewAccountsOnly(t *testing.T) {
 	t.Parallel()
 	w := startOpen(t)
 	w.person(t, "ada")
-	b := w.browser(t)
-	p := b.get("/signup")
-	statuses := map[int]int{}
-	for range 22 {
-		got := p.signUp("Eve", "ada", chosenPassword)
-		statuses[got.status]++
-		if got.status == 429 && got.header.Get("Retry-After") == "" {
-			t.Error("429 without Retry-After")
+	try := func(username string) *page {
+		return w.browser(t).get("/signup").signUp("Eve", username, chosenPassword)
+	}
+	for i := range 10 { // each costs one try: an account that is made, and a user name that is found out to be taken
+		try(fmt.Sprint("eve", i)).at("/account")
+		if p := try(fmt.Sprint("eve", i, "@")).at("/signup"); p.status != 422 {
+			t.Fatalf("an impossible user name: %d, want 422, for nothing", p.status)
 		}
 	}
-	if statuses[422]+statuses[429] != 22 || statuses[429] < 2 {
-		t.Errorf("answers by status = %v, want 429 from the twenty-first on", statuses)
+	for i := range 10 {
+		if p := try(fmt.Sprint("EVE", i)).at("/account"); p.status != 200 {
+			t.Fatalf("the same form again: %d", p.status)
+		}
 	}
+	for _, username := range []string{"eve20", "ada"} { // the answer tells nothing of the name
+		if p := try(username).at("/signup"); p.status != 429 || p.header.Get("Retry-After") == "" || strings.Contains(p.body, "Somebody has") {
+			t.Errorf("the twenty-first try, %s: %d, Retry-After %q, want 429:\n%s", username, p.status, p.header.Get("Retry-After"), p.body)
+		}
+	}
+	if _, err := w.db.UserByIdentifier(t.Context(), "eve20"); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("the account that was refused: %v, want that there is none", err)
+	}
+	w.clock.advance(2 * time.Minute)
+	try("eve20").at("/account")
 }
 
 func TestSignUpThatIsOffIsNowhere(t *testing.T) {
