@@ -95,8 +95,8 @@ func PreviewClaims(ctx context.Context, db *storage.DB, issuer string, now time.
 func (p *Preview) compose(o *OAuth, u *unit, now time.Time) {
 	p.Scope, p.AccessTokenFormat = joinScopes(u.scopes), u.format
 	access := o.accessTokenClaims(u, 0, now, now.Add(u.life))
-	access.ID = ""
 	p.AccessToken = with(u.account(u.scopes).accessToken(), access)
+	delete(p.AccessToken, "jti") // each token has another
 	if !slices.Contains(u.scopes, "openid") {
 		return
 	}
