@@ -52,11 +52,17 @@ func (k assertionKey) assertion(t testing.TB, clientID, audience string, changes
 			claims[name] = value
 		}
 	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: k.private, KeyID: "k1"}}, opts)
+	payload, err := json.Marshal(claims)
 	if err != nil {
 		t.Fatal(err)
 	}
-	payload, err := json.Marshal(claims)
+	return k.sign(t, payload, opts)
+}
+
+// sign makes a JWT of a payload as it is.
+func (k assertionKey) sign(t testing.TB, payload []byte, opts *jose.SignerOptions) string {
+	t.Helper()
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: k.private, KeyID: "k1"}}, opts)
 	if err != nil {
 		t.Fatal(err)
 	}

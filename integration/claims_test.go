@@ -197,6 +197,7 @@ func TestAMalformedClaimsParameterIsAnInvalidRequest(t *testing.T) { // OpenID C
 		"essential no bool": `{"id_token":{"name":{"essential":"yes"}}}`,
 		"values no list":    `{"id_token":{"name":{"values":"a"}}}`,
 		"sub no string":     `{"id_token":{"sub":{"value":1}}}`,
+		"acr no string":     `{"id_token":{"acr":{"essential":true,"values":[1]}}}`,
 		"too deep":          `{"userinfo":{"address":{"value":{"country":{"a":{"b":1}}}}}}`,
 		"very deep":         `{"userinfo":` + strings.Repeat("[", 1000) + strings.Repeat("]", 1000) + `}`,
 		"NUL":               `{"userinfo":{"name":{"value":"\u0000"}}}`,

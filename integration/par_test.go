@@ -232,3 +232,24 @@ func TestAnExpiredPushedRequestLeadsBackToTheApp(t *testing.T) { // only the cli
 		t.Error("the form of an expired request led nowhere")
 	}
 }
+
+func TestASignInBeforeTheBrowserCameIsNotOneForThePushedRequest(t *testing.T) { // OpenID Connect Core, 3.1.2.1: prompt=login, max_age
+	t.Parallel()
+	w := start(t)
+	a, ada := w.app(t, storage.ClientWeb), w.person(t, "ada")
+	first := w.browser(t)
+	a.signIn(first, ada) // and consented
+	for _, asks := range [][]string{{"prompt", "login"}, {"max_age", "0"}} {
+		f := a.begin(asks...)
+		address := f.push()
+		w.clock.advance(time.Second)
+		b := w.browser(t)
+		b.signInAs(ada) // after the push, for something else
+		w.clock.advance(time.Second)
+		p := b.get(address).at("/login")
+		w.clock.advance(time.Second)
+		if answer := p.pass(ada); answer.Get("code") == "" { // and that one is
+			t.Errorf("%s: %v, want a code after the sign-in", asks, answer)
+		}
+	}
+}

@@ -196,3 +196,40 @@ func TestClientsMaySignUnderTheNewNameOfEd25519(t *testing.T) { // RFC 9864
 		w.post(t, "/token", nil, good).ok()
 	}
 }
+
+func TestARequestObjectSpeaksForTheClientThatSignedItAlone(t *testing.T) { // RFC 9101, 10.8; ASVS 1.5.3
+	t.Parallel()
+	w := start(t)
+	a, key := w.signingApp(t)
+	strict, _ := w.signingApp(t, func(c *storage.Client) {
+		c.RedirectURIs, c.RequirePushed, c.RequireSignedRequest = []string{"https://strict.test/cb"}, true, true
+	})
+	ada := w.person(t, "ada")
+	f := a.begin("scope", "profile", "redirect_uri", "-", "client_id", "-", "nonce", "-")
+	object := func(first, second string) string {
+		payload := mustJSON(t, map[string]any{"iss": a.ID, "aud": w.issuer, "exp": w.now().Unix() + 60, "response_type": "code", "scope": "profile",
+			"state": "s", "code_challenge": f.params.Get("code_challenge"), "code_challenge_method": "S256"})
+		return key.sign(t, []byte("{"+first+","+second+","+payload[1:]), nil)
+	}
+	// Two spellings of one name, of which a lax reader takes the one for the other.
+	own, others := `"client_id":"`+a.ID+`"`, `"client_id":"`+strict.ID+`"`
+	for _, pair := range [][2]string{
+		{others, strings.ToUpper(own[:12]) + own[12:]}, {strings.ToUpper(own[:12]) + own[12:], others},
+		{own, strings.ToUpper(others[:12]) + others[12:]}, {own, `"AUD":"x"`}, {own, `"Iss":"` + a.ID + `"`}, {own, `"Scope":"openid"`},
+	} {
+		q := url.Values{"client_id": {a.ID}, "request": {object(pair[0], pair[1])}}
+		if r := a.call("/par", q); r.status != 400 || r.text("error") != "invalid_request_object" {
+			t.Errorf("%s: pushed: %d %s, want invalid_request_object", pair, r.status, r.raw)
+			b := w.browser(t)
+			p := b.get("/authorize?" + url.Values{"client_id": {a.ID}, "request_uri": {r.text("request_uri")}}.Encode())
+			t.Errorf("%s: the answer is %v", pair, p.pass(ada))
+		}
+		if p := w.browser(t).get("/authorize?" + q.Encode()); p.left != nil && p.left.Host == "strict.test" || p.url.Path == "/login" {
+			t.Errorf("%s: %d at %s, left to %v; want a refusal", pair, p.status, p.url, p.left)
+		}
+	}
+	q := url.Values{"client_id": {a.ID}, "request": {object(own, `"CLIENT":"x"`)}}
+	if r := a.call("/par", q); r.status != 201 {
+		t.Errorf("the control: %d %s", r.status, r.raw)
+	}
+}

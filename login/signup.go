@@ -21,6 +21,7 @@ const (
 	saysLongName   = "Enter a name of at most 128 characters, on one line."
 	saysNoUsername = "Choose a user name."
 	saysUsername   = "Use 2 to 64 letters, digits, dots, dashes and underscores."
+	saysScripts    = "Use letters of one script, and at least one letter or digit, so that nobody takes the name for another one."
 	saysTaken      = "Somebody has this user name already. Choose another one, or sign in if it is you."
 	saysWeakName   = "A user name cannot begin with usr_. Choose another one."
 )
@@ -143,9 +144,9 @@ func (l *Login) signUpAgain(w http.ResponseWriter, r *http.Request, why purpose,
 func (l *Login) checkSignUp(u storage.User, password string) error {
 	name := u.Profile.Name
 	switch {
-	case name == "":
+	case !strings.ContainsFunc(name, func(c rune) bool { return unicode.IsGraphic(c) && !unicode.IsSpace(c) }):
 		return &fieldError{"name", refusal(saysNoFullName)}
-	case utf8.RuneCountInString(name) > maxFullName || strings.ContainsFunc(name, unicode.IsControl):
+	case utf8.RuneCountInString(name) > maxFullName || strings.ContainsFunc(name, func(c rune) bool { return unicode.IsControl(c) || unicode.Is(unicode.Bidi_Control, c) }):
 		return &fieldError{"name", refusal(saysLongName)}
 	}
 	if err := checkUsername(u.Username); err != nil {
@@ -170,10 +171,43 @@ func checkUsername(s string) *web.Error {
 		return refusal(saysNoUsername)
 	case n < 2 || n > maxUsername || !plain:
 		return refusal(saysUsername)
+	case !oneScript(storage.CanonicalIdentifier(s)):
+		return refusal(saysScripts)
 	case strings.HasPrefix(storage.CanonicalIdentifier(s), "usr_"):
 		return refusal(saysWeakName)
 	}
 	return nil
+}
+
+// oneScript says whether a name has a letter or a digit, and all that it has are of one script: an "а"
+// that is Cyrillic, among Latin letters, makes a name that looks like somebody else's. The scripts
+// of East Asia stand together, and with Latin, in names that are no trick (Unicode TR 39, 5.2).
+func oneScript(name string) bool {
+	found, plain := "", false
+	for _, c := range name {
+		plain = plain || unicode.IsLetter(c) || unicode.IsDigit(c)
+		switch s := scriptOf(c); {
+		case s == "" || s == found:
+		case found != "":
+			return false
+		default:
+			found = s
+		}
+	}
+	return plain
+}
+
+// scriptOf is the script of a character; "" for those that stand in several.
+func scriptOf(c rune) string {
+	if unicode.In(c, unicode.Common, unicode.Inherited, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Hangul, unicode.Bopomofo) {
+		return ""
+	}
+	for name, table := range unicode.Scripts {
+		if unicode.Is(table, c) {
+			return name
+		}
+	}
+	return ""
 }
 
 // signUpBudgets bound how many accounts a network makes, and how many user names it finds out to be

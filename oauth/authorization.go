@@ -33,7 +33,7 @@ type authorization struct {
 	claims      claimsRequest
 	keptID      string    // of the kept request; "" when it came directly
 	unbound     bool      // the kept request was pushed, and no browser has taken it up yet
-	arrived     time.Time // when it first came
+	arrived     time.Time // when a browser first came with it
 }
 
 // readAuthorization checks a request that came directly, or takes one that was kept. Without a
@@ -46,7 +46,10 @@ func (o *OAuth) readAuthorization(r *http.Request, params url.Values) (*authoriz
 		return nil, err
 	}
 	if kept != nil {
-		a.sent, a.keptID, a.arrived, a.unbound = kept.Params, kept.ID, kept.CreatedAt, len(kept.BrowserHash) == 0
+		a.sent, a.keptID, a.unbound = kept.Params, kept.ID, len(kept.BrowserHash) == 0
+		if !a.unbound { // a sign-in after the push, and before the browser came, was for something else
+			a.arrived = kept.CreatedAt
+		}
 	}
 	web.Note(r.Context(), "client_id", a.sent.Get("client_id"))
 	good, err := o.judge(r, a, o.DB.CachedClient)

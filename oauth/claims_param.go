@@ -101,7 +101,10 @@ func parseClaims(text string) (c claimsRequest, problem string) {
 					return c, "names a sub that is not a string"
 				}
 			case name == "acr" && m.name == "id_token":
-				c.acr, c.acrEssential = texts(values), essential && len(values) > 0
+				if c.acr = texts(values); len(c.acr) != len(values) {
+					return c, "names an acr that is not a string"
+				}
+				c.acrEssential = essential && len(values) > 0
 			default:
 				(*m.into)[name] = values
 			}

@@ -136,7 +136,7 @@ func (o *OAuth) pushedRequest(r *http.Request, params url.Values) (*storage.Requ
 
 // bindPushed gives a pushed request to the browser that came with it.
 func (o *OAuth) bindPushed(w http.ResponseWriter, r *http.Request, a *authorization) error {
-	err := o.DB.BindRequest(r.Context(), a.keptID, o.Login.EnsureBrowser(w, r), o.now().Add(requestLife))
+	err := o.DB.BindRequest(r.Context(), a.keptID, o.Login.EnsureBrowser(w, r), a.arrived, a.arrived.Add(requestLife))
 	if errors.Is(err, storage.ErrConflict) {
 		return login.OtherBrowser(a.client)
 	}

@@ -71,6 +71,9 @@ func (o *OAuth) readRequestObject(c *storage.Client, object string) (url.Values,
 	if err := decodeStrict(payload, &all); err != nil {
 		return nil, fmt.Errorf("read request object: %w", err)
 	}
+	if err := checkSpelling(all); err != nil {
+		return nil, err
+	}
 	if err := o.checkRequestObject(c, payload, all); err != nil {
 		return nil, err
 	}
@@ -84,6 +87,23 @@ func (o *OAuth) readRequestObject(c *storage.Client, object string) (url.Values,
 	}
 	params = authorizationParams(params)
 	return params, clean(params)
+}
+
+// jwtNames are the registered names that a request object has beside its parameters.
+var jwtNames = []string{"iss", "sub", "aud", "exp", "iat", "nbf", "jti"}
+
+// checkSpelling refuses members whose names differ from those that we read in their case only. Go reads
+// them into the same field of a struct, and not into the same entry of a map: what was checked would
+// not be what counts, and a client could sign for another one.
+func checkSpelling(all map[string]json.RawMessage) error {
+	for name := range all {
+		for _, known := range slices.Concat(jwtNames, authorizationNames) {
+			if name != known && strings.EqualFold(name, known) {
+				return fmt.Errorf("the member %.64q must be written %s", name, known)
+			}
+		}
+	}
+	return nil
 }
 
 // paramValues gives a parameter the form that it has in a query: numbers as digits, JSON as it is

@@ -13,7 +13,7 @@ type Request struct {
 	ClientID    string
 	Params      url.Values // as they were checked; no secrets
 	BrowserHash []byte     // hash of the cookie of the browser it belongs to; empty until one took up a pushed request
-	CreatedAt   time.Time
+	CreatedAt   time.Time  // of a pushed one that a browser took up, when it came: a sign-in after that was made for it
 	ExpiresAt   time.Time
 }
 
@@ -57,13 +57,15 @@ func (db *DB) PushedRequest(ctx context.Context, id string) (Request, error) {
 	return r, err
 }
 
-// BindRequest gives a pushed request to the browser that took it up, which has until expiresAt to
-// answer it; taking it up again changes nothing. ErrConflict when it is another browser's, or gone.
-func (db *DB) BindRequest(ctx context.Context, id string, browserHash []byte, expiresAt time.Time) error {
+// BindRequest gives a pushed request to the browser that came with it now, which has until expiresAt
+// to answer it; taking it up again changes nothing. ErrConflict when it is another browser's, or gone.
+func (db *DB) BindRequest(ctx context.Context, id string, browserHash []byte, now, expiresAt time.Time) error {
 	return db.change(ctx, "bind request", `
 		update requests
-		set browser_hash = $2, expires_at = case when browser_hash = '' then $3 else expires_at end
-		where id = $1 and browser_hash in ('', $2)`, id, browserHash, expiresAt)
+		set browser_hash = $2,
+		  created_at = case when browser_hash = '' then $3 else created_at end,
+		  expires_at = case when browser_hash = '' then $4 else expires_at end
+		where id = $1 and browser_hash in ('', $2)`, id, browserHash, now, expiresAt)
 }
 
 // SpendRequest removes a kept request; one caller ever succeeds, the others get ErrNotFound.
