@@ -77,7 +77,7 @@ func (f *flow) subject(answer url.Values) (sub string, authTime float64) {
 	return sub, authTime
 }
 
-func TestAnAccountThatIsSignedInIsChosenWithoutAPassword(t *testing.T) { // conformance 47; pages P3
+func TestAnAccountThatIsSignedInIsChosenWithoutAPassword(t *testing.T) { // conformance 47
 	t.Parallel()
 	w := start(t)
 	a, ada, bob, b := w.app(t, storage.ClientWeb), w.person(t, "ada"), w.person(t, "bob"), w.browser(t)
@@ -230,7 +230,7 @@ func TestTheHintedPersonAnswersThoughSomebodyElseIsPresent(t *testing.T) { // co
 	}
 }
 
-func TestSomebodyWhoIsSignedOutIsOfferedAndAskedForThePassword(t *testing.T) { // pages P3
+func TestSomebodyWhoIsSignedOutIsOfferedAndAskedForThePassword(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	a, ada, bob, b := w.app(t, storage.ClientWeb), w.person(t, "ada"), w.person(t, "bob"), w.browser(t)
@@ -256,7 +256,7 @@ func TestSomebodyWhoIsSignedOutIsOfferedAndAskedForThePassword(t *testing.T) { /
 	}
 }
 
-func TestAnAccountCanBeTakenOffTheDevice(t *testing.T) { // pages P3
+func TestAnAccountCanBeTakenOffTheDevice(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	ada, bob, b := w.person(t, "ada"), w.person(t, "bob"), w.browser(t)
