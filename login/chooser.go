@@ -18,15 +18,13 @@ const maxKnown = 5
 
 // ChooserPage is the data of accounts.html.
 type ChooserPage struct {
-	Request, To string // sent back with the form
-	Client      *web.ClientView
-	Accounts    []AccountRow
-	Removing    bool   // rows take accounts away
-	AddURL      string // signs in somebody who is not listed
-	RemoveURL   string // the same page, with Removing
-	DoneURL     string // and back
-	CancelURL   string // back to the app
-	Error       string
+	Purpose
+	Accounts  []AccountRow
+	Removing  bool   // rows take accounts away
+	AddURL    string // signs in somebody who is not listed
+	RemoveURL string // the same page, with Removing
+	DoneURL   string // and back
+	Error     string
 }
 
 // AccountRow is one account that a browser knows.
@@ -228,17 +226,10 @@ func (l *Login) showAccounts(w http.ResponseWriter, r *http.Request, why purpose
 	if page.Error != "" {
 		view.Status = http.StatusUnprocessableEntity
 	}
-	page.To = why.to
+	page.Purpose = why.tell(&view)
 	page.AddURL = why.url("/login", "add", "1")
 	page.RemoveURL = why.url("/login/accounts", "mode", "remove")
 	page.DoneURL = why.url("/login/accounts")
-	if why.request != nil {
-		redirect := why.redirectURI()
-		page.Request = why.request.ID
-		page.Client = NewClientView(why.client, redirect)
-		page.CancelURL = why.cancelURL()
-		view.FormAction = FormActionFor(redirect)
-	}
 	view.Data = page
 	return l.Site.Pages.Show(w, r, view)
 }

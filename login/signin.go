@@ -139,6 +139,16 @@ func (p purpose) prompts(value string) bool {
 	return slices.Contains(strings.Fields(p.param("prompt")), value)
 }
 
+// tell gives what the page says of the purpose, and lets its form lead there.
+func (p purpose) tell(view *web.View) Purpose {
+	if p.request == nil {
+		return Purpose{To: p.to}
+	}
+	redirect := p.redirectURI()
+	view.FormAction = FormActionFor(redirect)
+	return Purpose{p.request.ID, p.to, NewClientView(p.client, redirect), p.cancelURL()}
+}
+
 // url is a page of ours that goes on with the same purpose. More are further parameters, as names
 // and values in turn.
 func (p purpose) url(path string, more ...string) string {
@@ -358,8 +368,8 @@ func (l *Login) markReauth(r *http.Request, why purpose, page *LoginPage) error 
 func (l *Login) show(w http.ResponseWriter, r *http.Request, why purpose, page LoginPage, problem error) error {
 	view := web.View{Name: "login.html"}
 	view.Status, page.Error, page.FieldError = told(w, r.Context(), problem)
+	page.Purpose = why.tell(&view)
 	page.Remember = true
-	page.To = why.to
 	page.ByOperator = why.prompts("create") && !l.SignUpOpen
 	if !page.Reauth && page.Add {
 		page.ChooseURL = why.url("/login/accounts")
@@ -367,18 +377,9 @@ func (l *Login) show(w http.ResponseWriter, r *http.Request, why purpose, page L
 	if !page.Reauth && l.SignUpOpen {
 		page.SignUpURL = why.url("/signup")
 	}
-	if why.request != nil {
-		redirect := why.redirectURI()
-		page.Request = why.request.ID
-		page.Client = NewClientView(why.client, redirect)
-		page.CancelURL = why.cancelURL()
-		if page.Reauth {
-			page.SwitchURL = why.url("/login", "switch", "1")
-		}
-		view.FormAction = FormActionFor(redirect)
-	}
 	if page.Reauth {
 		view.Account = page.Identifier
+		page.SwitchURL = why.url("/login", "switch", "1")
 	}
 	view.Data = page
 	return l.Site.Pages.Show(w, r, view)

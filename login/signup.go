@@ -34,14 +34,12 @@ const (
 
 // SignUpPage is the data of signup.html.
 type SignUpPage struct {
-	Request, To    string // sent back with the form
-	Client         *web.ClientView
+	Purpose
 	Name, Username string
 	MinLength      int // of the password, in characters
 	Error          string
 	FieldError     string // "name", "username", "new_password" or ""
 	SignInURL      string
-	CancelURL      string // back to the app
 }
 
 // SignUp is the page where people make an account of their own (GET, POST /signup), where that is
@@ -223,15 +221,8 @@ func signUpBudgets(ip string) []storage.Budget {
 func (l *Login) showSignUp(w http.ResponseWriter, r *http.Request, why purpose, page SignUpPage, problem error) error {
 	view := web.View{Name: "signup.html"}
 	view.Status, page.Error, page.FieldError = told(w, r.Context(), problem)
-	page.MinLength, page.To = MinPasswordLength, why.to
+	page.Purpose, page.MinLength = why.tell(&view), MinPasswordLength
 	page.SignInURL = why.url("/login/accounts")
-	if why.request != nil {
-		redirect := why.redirectURI()
-		page.Request = why.request.ID
-		page.Client = NewClientView(why.client, redirect)
-		page.CancelURL = why.cancelURL()
-		view.FormAction = FormActionFor(redirect)
-	}
 	view.Data = page
 	return l.Site.Pages.Show(w, r, view)
 }

@@ -9,11 +9,17 @@ import (
 	"idp/web"
 )
 
+// Purpose is what a page of this package was opened for.
+type Purpose struct {
+	Request   string          // id of the kept request, sent back with the form
+	To        string          // page of our own to go to, sent back with the form
+	Client    *web.ClientView // who asks; nil for the account itself
+	CancelURL string          // back to the app without signing in
+}
+
 // LoginPage is the data of login.html.
 type LoginPage struct {
-	Request    string          // id of the kept request, sent back with the form
-	To         string          // page of our own to go to, sent back with the form
-	Client     *web.ClientView // who asks; nil for the account itself
+	Purpose
 	Identifier string
 	Add        bool   // whoever is present stays signed in; sent back with the form
 	Reauth     bool   // somebody is signed in and is asked to prove it again
@@ -22,7 +28,6 @@ type LoginPage struct {
 	Remembered bool   // its state
 	Error      string
 	FieldError string // "username", "password" or ""
-	CancelURL  string // back to the app without signing in
 	ChooseURL  string // the accounts of this browser
 	SignUpURL  string // where accounts are made; "" when people cannot make their own
 	ByOperator bool   // somebody asked for an account, and only an operator makes them
