@@ -44,9 +44,15 @@ func (db *DB) Sweep(ctx context.Context, now time.Time, keep time.Duration, limi
 		rows(`delete from attempts where key in (select key from attempts where tat < $1 limit $2)`, now),
 		rows(`delete from assertions where (client_id, jti_hash) in (select client_id, jti_hash from assertions where expires_at < $1 limit $2)`, now),
 		rows(`delete from revoked_tokens where (grant_id, number) in (select grant_id, number from revoked_tokens where expires_at < $1 limit $2)`, now),
-		rows(`delete from session_clients where session_id in (select id from sessions where expires_at < $1 limit $2)`, now.Add(-keepSessions)),
 		rows(`delete from outbox where id in (select id from outbox where created_at < $1 and next_at is null limit $2)`, now.Add(-keepOutbox)),
-		rows(`delete from sessions where id in (select id from sessions where expires_at < $1 limit $2)`, now.Add(-keepSessions)),
+		// In one statement: without its session, nothing would find a sign-in again.
+		rows(`
+			with gone as (
+			  select id from sessions where expires_at < $1 limit $2
+			), sign_ins as (
+			  delete from session_clients where session_id in (select id from gone)
+			)
+			delete from sessions where id in (select id from gone)`, now.Add(-keepSessions)),
 		rows(`delete from devices where (id, user_id) in (select id, user_id from devices where expires_at < $1 limit $2)`, now),
 		rows(`delete from events where id in (select id from events where at < $1 limit $2)`, now.Add(-keepEvents)),
 		func() (int64, bool, error) { return db.sweepGrants(ctx, now, keep, limit) },

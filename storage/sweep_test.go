@@ -1,6 +1,7 @@
 package storage_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -111,6 +112,28 @@ func TestSweepCatchesUpInOneRound(t *testing.T) {
 	fill(t, db, 25)
 	if n, err := db.Sweep(t.Context(), noon(), time.Hour, 10); err != nil || n != 25+25 {
 		t.Errorf("Sweep = %d, %v; want all 50, though it takes 10 of a kind at once", n, err)
+	}
+}
+
+func TestNoSignInOutlastsItsSweptSession(t *testing.T) {
+	t.Parallel()
+	db := storagetest.New(t)
+	ada := addUser(t, db, "ada")
+	for i := range 7 { // with one client or none: what is taken of these says nothing of the sessions that are left
+		s := addSession(t, db, ada, fmt.Sprint("s", i))
+		execute(t, db, `insert into session_clients (session_id, client_id, subject, first_at) select $1, 'c' || i, 'sub', $2 from generate_series(1, $3::int) i`, s.ID, noon(), i%2)
+	}
+	live := addSession(t, db, ada, "live")
+	execute(t, db, `update sessions set expires_at = $1 where id <> $2`, noon().Add(-31*24*time.Hour), live.ID)
+	execute(t, db, `insert into session_clients (session_id, client_id, subject, first_at) values ($1, 'c', 'sub', $2)`, live.ID, noon())
+	if _, err := db.Sweep(t.Context(), noon(), time.Hour, 3); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, db, "sessions"); n != 1 {
+		t.Errorf("%d sessions are left, want the live one", n)
+	}
+	if n := count(t, db, "session_clients"); n != 1 {
+		t.Errorf("%d sign-ins are left, want that of the live session", n)
 	}
 }
 
