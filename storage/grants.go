@@ -115,7 +115,8 @@ func (db *DB) InsertGrant(ctx context.Context, g *Grant, requestID string, touch
 		), known as (
 		  insert into session_clients (session_id, client_id, subject, first_at)
 		  select $5::uuid, $3, $6, $23 from live
-		  on conflict (session_id, client_id) do nothing
+		  where not exists (select 1 from session_clients where session_id = $5 and client_id = $3 and subject = $6)
+		  on conflict (session_id, client_id) do update set subject = excluded.subject -- of a client that has become pairwise since
 		)
 		insert into grants (id, kind, client_id, user_id, session_id, subject, scopes, resources, auth_time, acr, amr, nonce,
 		  redirect_uri, code_challenge, seed, offline, state, generation, token_key, code_expires_at, idle_expires_at, expires_at, created_at, claims)

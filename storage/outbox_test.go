@@ -78,7 +78,7 @@ func TestWhateverEndsASessionTellsItsClients(t *testing.T) {
 			s := addSession(t, db, ada, "old")
 			wants, silent, disabled, gone := addListener(t, db), addClient(t, db), addListener(t, db), addListener(t, db)
 			g := addGrant(t, db, wants, ada, s, func(g *storage.Grant) { g.Subject = "pairwise" })
-			addGrant(t, db, wants, ada, s, offline) // one client is told once
+			addGrant(t, db, wants, ada, s, func(g *storage.Grant) { offline(g); g.Subject = "pairwise" }) // one client is told once
 			for _, c := range []storage.Client{silent, disabled, gone} {
 				addGrant(t, db, c, ada, s, nil)
 			}
@@ -119,6 +119,22 @@ func TestEndingASessionTwiceTellsOnce(t *testing.T) {
 	})
 	if n := count(t, db, "outbox"); n != 1 {
 		t.Errorf("%d messages, want 1", n)
+	}
+}
+
+func TestAClientIsToldOfThePersonAsItKnewThemLast(t *testing.T) {
+	t.Parallel()
+	db := storagetest.New(t)
+	app, ada := addListener(t, db), addUser(t, db, "ada")
+	s := addSession(t, db, ada, "ada")
+	for _, subject := range []string{ada.ID, "sub_pairwise", "sub_pairwise"} { // it became pairwise in between
+		addGrant(t, db, app, ada, s, func(g *storage.Grant) { g.Subject = subject })
+	}
+	if _, err := db.EndSession(t.Context(), s.ID, "signed_out", noon(), storage.Event{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := take(t, db, noon()); len(got) != 1 || got[0].Subject != "sub_pairwise" {
+		t.Errorf("messages %+v, want one of sub_pairwise", got)
 	}
 }
 
