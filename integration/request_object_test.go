@@ -233,3 +233,18 @@ func TestARequestObjectSpeaksForTheClientThatSignedItAlone(t *testing.T) { // RF
 		t.Errorf("the control: %d %s", r.status, r.raw)
 	}
 }
+
+func TestARequestObjectThatEndsTooEarlyIsItsClientsMistake(t *testing.T) { // and no trouble of the database
+	t.Parallel()
+	w := start(t)
+	a, key := w.signingApp(t)
+	for _, payload := range []string{``, `{`, `{"client_id":"` + a.ID, `{"client_id":"` + a.ID + `",`, `{"claims":{"userinfo":`} {
+		f := a.begin("request", key.sign(t, []byte(payload), nil))
+		if answer := w.browser(t).get(f.url()).answer(); answer.Get("error") != "invalid_request_object" {
+			t.Errorf("%q: %v, want invalid_request_object", payload, answer)
+		}
+		if r := a.call("/par", f.params); r.status != 400 || r.text("error") != "invalid_request_object" {
+			t.Errorf("%q: pushed: %d %s, want invalid_request_object", payload, r.status, r.raw)
+		}
+	}
+}

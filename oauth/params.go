@@ -188,11 +188,12 @@ func within(asked, allowed []string) []string {
 // covers says whether every asked is in allowed.
 func covers(allowed, asked []string) bool { return len(within(asked, allowed)) == len(asked) }
 
-// decodeStrict reads one JSON value and nothing after it.
+// decodeStrict reads one JSON value and nothing after it. The cause is told as text only: a text that
+// ends too early is the sender's, and must not be taken for a database connection that does.
 func decodeStrict(b []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	if err := d.Decode(v); err != nil {
-		return err
+		return errors.New("read JSON: " + err.Error())
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("there is something after the JSON value")
