@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -149,7 +150,8 @@ func TestNoRuleCanSayWhatTheProviderSays(t *testing.T) {
 		"bad scope": {{Claim: "a", Value: value, In: in, Scope: "a b"}},
 	}
 	for _, name := range strings.Fields(`iss sub aud exp iat nbf jti auth_time nonce acr amr azp at_hash c_hash s_hash sid client_id scope cnf act may_act
-		events token_introspection typ active token_type username email_verified phone_number_verified authorization_details`) {
+		events token_introspection typ active token_type username email_verified phone_number_verified authorization_details
+		Sub SID Aud Scope Email_Verified`) {
 		bad[name] = []storage.ClaimRule{{Claim: name, Value: value, In: []string{"access_token"}}}
 	}
 	var many []storage.ClaimRule
@@ -176,6 +178,37 @@ func TestNoRuleCanSayWhatTheProviderSays(t *testing.T) {
 		change(&c)
 		if err := oauth.CheckClient(&c); err == nil {
 			t.Errorf("accepted: userinfo %q, introspection %q", c.UserInfoAlg, c.IntrospectionAlg)
+		}
+	}
+}
+
+func TestAnAddressByARuleIsNotCalledVerified(t *testing.T) { // we have checked the person's own, and no other
+	t.Parallel()
+	w := start(t)
+	ada, in := w.person(t, "ada"), []string{"id_token", "userinfo"}
+	for _, tc := range []struct {
+		rules []storage.ClaimRule
+		want  string // what is verified
+	}{
+		{nil, "email phone"},
+		{[]storage.ClaimRule{{Claim: "email", Value: json.RawMessage(`"root@example.test"`), In: in}}, "phone"},
+		{[]storage.ClaimRule{{Claim: "email", Field: "name", In: in}, {Claim: "phone_number", Field: "nickname", In: in}}, ""},
+		{[]storage.ClaimRule{{Claim: "email", Field: "email", In: in}, {Claim: "mail", Field: "name", In: in}}, "email phone"},
+	} {
+		a := w.app(t, storage.ClientWeb, func(c *storage.Client) { c.IDTokenClaims, c.ClaimRules = true, tc.rules })
+		_, tokens := a.signIn(w.browser(t), ada, "scope", "openid email phone")
+		_, id := claims(t, tokens.text("id_token"))
+		for place, got := range map[string]map[string]any{"id_token": id, "userinfo": w.userinfo(t, tokens)} {
+			var verified []string
+			for name, claim := range map[string]string{"email": "email_verified", "phone": "phone_number_verified"} {
+				if got[claim] == true {
+					verified = append(verified, name)
+				}
+			}
+			slices.Sort(verified)
+			if strings.Join(verified, " ") != tc.want || got["email"] == nil {
+				t.Errorf("%v: %s tells %v, want verified: %q", tc.rules, place, got, tc.want)
+			}
 		}
 	}
 }

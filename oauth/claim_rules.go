@@ -87,7 +87,7 @@ func checkClaimRule(r storage.ClaimRule) string {
 	switch {
 	case !claimName(r.Claim):
 		return fmt.Sprintf("needs a name of 1 to %d printable ASCII characters without space, quote and backslash", maxClaimName)
-	case slices.Contains(reservedClaims, r.Claim):
+	case slices.ContainsFunc(reservedClaims, func(name string) bool { return strings.EqualFold(name, r.Claim) }): // some readers of JSON do not tell them apart
 		return "is not possible: the name is reserved for what the provider itself says"
 	case sources != 1:
 		return "must say what it holds in exactly one way: a fixed value, a profile field, or groups"

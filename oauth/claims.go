@@ -82,10 +82,16 @@ func (a account) compose(place string, scopes []string, single map[string][]any)
 		}
 		if value, ok := a.apply(rule, person); ok {
 			told[rule.Claim] = value
+			if rule.Field != rule.Claim { // we have checked the person's own one
+				delete(told, checks[rule.Claim])
+			}
 		}
 	}
 	return told
 }
+
+// checks are the claims that say of others whether they were checked.
+var checks = map[string]string{"email": "email_verified", "phone_number": "phone_number_verified"}
 
 // apply gives the value of a claim rule, if the person has one.
 func (a account) apply(rule storage.ClaimRule, person map[string]any) (any, bool) {
