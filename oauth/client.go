@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-jose/go-jose/v4"
-
 	"idp/storage"
 	"idp/web"
 )
@@ -154,26 +152,6 @@ func Weaknesses(c *storage.Client) []string {
 func isResource(s string) bool {
 	u, err := url.Parse(s)
 	return err == nil && u.IsAbs() && (u.Host != "" || u.Opaque != "") && !strings.Contains(s, "#") && len(s) <= 2048
-}
-
-// clientKeys reads the registered public keys of a client.
-func clientKeys(c *storage.Client) ([]jose.JSONWebKey, error) {
-	if len(c.JWKS) == 0 {
-		return nil, fmt.Errorf("none is registered")
-	}
-	var set jose.JSONWebKeySet
-	if err := decodeStrict(c.JWKS, &set); err != nil {
-		return nil, err
-	}
-	for _, k := range set.Keys {
-		if !k.IsPublic() || !k.Valid() {
-			return nil, fmt.Errorf("key %q is not a valid public key", k.KeyID)
-		}
-	}
-	if len(set.Keys) == 0 || len(set.Keys) > 20 {
-		return nil, fmt.Errorf("the set must have 1 to 20 keys")
-	}
-	return set.Keys, nil
 }
 
 // rotates says whether a refresh of this client gives a new refresh token.

@@ -2,7 +2,6 @@ package oauth
 
 import (
 	"context"
-	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -11,8 +10,6 @@ import (
 	"net/url"
 	"strings"
 	"time"
-
-	"github.com/go-jose/go-jose/v4"
 
 	"idp/storage"
 	"idp/web"
@@ -196,17 +193,6 @@ func invalidClient(w http.ResponseWriter, cred credentials, cause error) error {
 		"The client is not known, or its credentials are wrong, or it used another method than the registered one.", cause)
 }
 
-// assertionClaims are what a client says in its assertion (RFC 7523, 3; RFC 10070).
-type assertionClaims struct {
-	Issuer    string          `json:"iss"`
-	Subject   string          `json:"sub"`
-	Audience  json.RawMessage `json:"aud"`
-	Expires   *float64        `json:"exp"`
-	IssuedAt  *float64        `json:"iat"`
-	NotBefore *float64        `json:"nbf"`
-	ID        string          `json:"jti"`
-}
-
 // assertionSubject reads whose assertion it claims to be, unverified, to find the keys.
 func assertionSubject(s string) string {
 	parts := strings.Split(s, ".")
@@ -217,22 +203,19 @@ func assertionSubject(s string) string {
 	if err != nil {
 		return ""
 	}
-	var c assertionClaims
+	var c clientJWTClaims
 	if json.Unmarshal(payload, &c) != nil || len(c.Subject) > paramLimits["client_id"] || !plainText(c.Subject) {
 		return ""
 	}
 	return c.Subject
 }
 
-// assertionLife is the longest an assertion may be valid, assertionSkew what clocks may differ by.
-const (
-	assertionLife = 5 * time.Minute
-	assertionSkew = 60 * time.Second
-)
+// assertionLife is the longest an assertion may be valid.
+const assertionLife = 5 * time.Minute
 
 // readAssertion verifies an assertion of the client and gives its claims.
-func (o *OAuth) readAssertion(c *storage.Client, assertion string) (assertionClaims, error) {
-	var claims assertionClaims
+func (o *OAuth) readAssertion(c *storage.Client, assertion string) (clientJWTClaims, error) {
+	var claims clientJWTClaims
 	keys, err := clientKeys(c)
 	if err != nil {
 		return claims, err
@@ -248,8 +231,8 @@ func (o *OAuth) readAssertion(c *storage.Client, assertion string) (assertionCla
 }
 
 // spendAssertion makes sure that an assertion is accepted once (RFC 7523, 3: jti).
-func (o *OAuth) spendAssertion(ctx context.Context, c *storage.Client, claims assertionClaims) error {
-	expires := time.Unix(int64(*claims.Expires), 0).Add(assertionSkew)
+func (o *OAuth) spendAssertion(ctx context.Context, c *storage.Client, claims clientJWTClaims) error {
+	expires := time.Unix(int64(*claims.Expires), 0).Add(clientClockSkew)
 	first, err := o.DB.SpendAssertion(ctx, c.ID, claims.ID, expires)
 	if err == nil && !first {
 		err = errors.New("the assertion was used before")
@@ -257,67 +240,16 @@ func (o *OAuth) spendAssertion(ctx context.Context, c *storage.Client, claims as
 	return err
 }
 
-// ed25519Alg is the fully specified name of EdDSA with Ed25519 (RFC 9864), which newer clients sign
-// with; go-jose knows the older name only.
-const ed25519Alg jose.SignatureAlgorithm = "Ed25519"
-
-// clientAlgs are the algorithms that clients may sign with.
-var clientAlgs = []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.PS256, jose.EdDSA, ed25519Alg}
-
-func verifyWith(jws *jose.JSONWebSignature, keys []jose.JSONWebKey, h jose.Header) ([]byte, error) {
-	for _, k := range keys {
-		if h.KeyID != "" && k.KeyID != "" && k.KeyID != h.KeyID || !sameAlg(k.Algorithm, h.Algorithm) || k.Use != "" && k.Use != "sig" {
-			continue
-		}
-		var key any = k
-		if public, ok := k.Key.(ed25519.PublicKey); ok && h.Algorithm == string(ed25519Alg) {
-			key = ed25519Verifier{public}
-		}
-		if payload, err := jws.Verify(key); err == nil {
-			return payload, nil
-		}
-	}
-	return nil, errors.New("no registered key verifies the client's JWT")
-}
-
-// sameAlg says whether a key that is registered for an algorithm, or for none, may be used with alg.
-func sameAlg(registered, alg string) bool {
-	plain := func(a string) string {
-		if a == string(ed25519Alg) {
-			return string(jose.EdDSA)
-		}
-		return a
-	}
-	return registered == "" || plain(registered) == plain(alg)
-}
-
-// ed25519Verifier verifies what go-jose has no name for.
-type ed25519Verifier struct{ key ed25519.PublicKey }
-
-func (v ed25519Verifier) VerifyPayload(payload, signature []byte, alg jose.SignatureAlgorithm) error {
-	if alg != ed25519Alg || !ed25519.Verify(v.key, payload, signature) {
-		return jose.ErrCryptoFailure
-	}
-	return nil
-}
-
-func (o *OAuth) checkAssertion(c *storage.Client, a assertionClaims) error {
-	now := float64(o.Now().Unix())
+func (o *OAuth) checkAssertion(c *storage.Client, a clientJWTClaims) error {
 	switch {
 	case a.Issuer != c.ID || a.Subject != c.ID:
 		return errors.New("iss and sub of the assertion must be the client_id")
 	case !o.assertionAudience(c, a.Audience):
 		return errors.New("aud of the assertion must be the issuer, and nothing else")
-	case a.Expires == nil || *a.Expires <= now-10:
-		return errors.New("the assertion has no exp, or it has expired")
-	case *a.Expires > now+(assertionLife+assertionSkew).Seconds():
-		return errors.New("the assertion is valid for longer than 5 minutes")
-	case a.IssuedAt != nil && *a.IssuedAt > now+assertionSkew.Seconds(), a.NotBefore != nil && *a.NotBefore > now+assertionSkew.Seconds():
-		return errors.New("the assertion is from the future")
 	case a.ID == "" || len(a.ID) > 512:
 		return errors.New("the assertion has no jti, or a long one")
 	}
-	return nil
+	return a.checkTimes(assertionLife, o.Now())
 }
 
 // assertionAudience: our issuer as the sole value (RFC 10070). With the client's legacy switch,
@@ -328,17 +260,4 @@ func (o *OAuth) assertionAudience(c *storage.Client, raw json.RawMessage) bool {
 		return len(list) == 1 && list[0] == o.Issuer
 	}
 	return len(list) > 0 && covers([]string{o.Issuer, o.Issuer + "/token", o.Issuer + "/par"}, list)
-}
-
-// audienceList reads aud in both of its forms; nil when it is neither.
-func audienceList(raw json.RawMessage) []string {
-	var list []string
-	if json.Unmarshal(raw, &list) == nil {
-		return list
-	}
-	var one string
-	if json.Unmarshal(raw, &one) != nil {
-		return nil
-	}
-	return []string{one}
 }

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
-
 	"idp/login"
 	"idp/storage"
 )
@@ -130,14 +128,12 @@ func paramValues(name string, raw json.RawMessage) []string {
 // the other (RFC 9101, 10.8).
 func (o *OAuth) checkRequestObject(c *storage.Client, payload []byte, all map[string]json.RawMessage) error {
 	var claims struct {
-		assertionClaims
+		clientJWTClaims
 		ClientID string `json:"client_id"`
 	}
 	if err := json.Unmarshal(payload, &claims); err != nil {
 		return fmt.Errorf("read request object claims: %w", err)
 	}
-	now := float64(o.Now().Unix())
-	skew := assertionSkew.Seconds()
 	switch {
 	case claims.ClientID != c.ID || claims.Issuer != c.ID:
 		return errors.New("iss and client_id of the request object must be the client_id")
@@ -145,45 +141,10 @@ func (o *OAuth) checkRequestObject(c *storage.Client, payload []byte, all map[st
 		return errors.New("sub of the request object is the client: that is an assertion")
 	case !slices.Contains(audienceList(claims.Audience), o.Issuer):
 		return errors.New("aud of the request object must be the issuer")
-	case claims.Expires == nil || *claims.Expires <= now-10:
-		return errors.New("the request object has no exp, or it has expired")
-	case *claims.Expires > now+requestObjectLife.Seconds()+skew:
-		return errors.New("the request object is valid for longer than an hour")
-	case claims.IssuedAt != nil && *claims.IssuedAt > now+skew, claims.NotBefore != nil && *claims.NotBefore > now+skew:
-		return errors.New("the request object is from the future")
 	case all["request"] != nil || all["request_uri"] != nil:
 		return errors.New("a request object cannot hold another one")
 	}
-	return nil
-}
-
-// verifyClientJWT gives the payload of a JWT that a client signed with one of its keys. Alg is the
-// only algorithm accepted, "" for all that we know; typ is what its header may call it beside JWT.
-func verifyClientJWT(s string, keys []jose.JSONWebKey, alg, typ string) ([]byte, error) {
-	algs := clientAlgs
-	if alg != "" {
-		algs = []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)}
-		if alg == string(jose.EdDSA) {
-			algs = append(algs, ed25519Alg)
-		}
-	}
-	jws, err := jose.ParseSignedCompact(s, algs)
-	if err != nil {
-		return nil, fmt.Errorf("read the client's JWT: %w", err)
-	}
-	h := jws.Signatures[0].Protected
-	if got, _ := h.ExtraHeaders[jose.HeaderType].(string); got != "" && !slices.Contains([]string{"jwt", typ}, strings.TrimPrefix(strings.ToLower(got), "application/")) {
-		return nil, fmt.Errorf("the client's JWT has the type %q", got)
-	}
-	return verifyWith(jws, keys, h)
-}
-
-func clientAlgNames() []string {
-	var names []string
-	for _, a := range clientAlgs {
-		names = append(names, string(a))
-	}
-	return names
+	return claims.checkTimes(requestObjectLife, o.Now())
 }
 
 // checkRequestSettings checks what a client's metadata says of its authorization requests.
