@@ -346,3 +346,17 @@ func TestTokenAnswersTellWhenTheRefreshTokenEnds(t *testing.T) { // refresh_toke
 		t.Errorf("without a refresh token: %s", plain.raw)
 	}
 }
+
+func TestIntrospectionTellsTheSameEndOfARefreshToken(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	a := w.app(t, storage.ClientWeb, func(c *storage.Client) { // longer than the session that it hangs on
+		c.SessionRefresh, c.Lifetimes = true, storage.Lifetimes{RefreshIdle: 10 * 86400, RefreshMax: 20 * 86400}
+	})
+	_, tokens := a.signIn(w.browser(t), w.person(t, "ada"), "scope", "openid")
+	exp, _ := a.call("/introspect", url.Values{"token": {tokens.refresh()}}).ok().body["exp"].(float64)
+	told, _ := tokens.body["refresh_token_timeout"].(float64)
+	if left := exp - float64(w.clock.now().Unix()); told == 0 || left > told+1 || left < told-5 {
+		t.Errorf("introspection: %v s, token answer: %v s", left, told)
+	}
+}

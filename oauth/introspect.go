@@ -101,7 +101,7 @@ func (o *OAuth) introspect(ctx context.Context, client *storage.Client, s string
 			return none, err
 		}
 		a := o.describeGrant(g, g.Scopes)
-		a.Expires, a.IssuedAt = g.IdleExpiresAt.Unix(), g.CreatedAt.Unix()
+		a.Expires, a.IssuedAt = g.Idles(*g.IdleExpiresAt).Unix(), g.CreatedAt.Unix()
 		if g.RotatedAt != nil {
 			a.IssuedAt = g.RotatedAt.Unix()
 		}
