@@ -27,8 +27,8 @@ func (o *OAuth) sessionOf(r *http.Request, a *authorization) ([]byte, error) {
 		return o.Login.SessionHash(r), nil
 	}
 	want := login.Wanted{Session: a.chosen(), Name: a.params.Get("login_hint")}
-	if a.hintSubject != "" {
-		want.UserIDs = []string{a.hintSubject}
+	if a.hintUserID != "" {
+		want.UserIDs = []string{a.hintUserID}
 	}
 	for _, sub := range a.claims.subjects[:min(len(a.claims.subjects), maxSubjects)] {
 		user, err := o.subjectUser(r.Context(), a.client, sub)

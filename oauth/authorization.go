@@ -19,21 +19,21 @@ import (
 
 // authorization is one authorization request, checked.
 type authorization struct {
-	client      *storage.Client
-	sent        url.Values // as they came; what counts of them is params
-	params      url.Values
-	dest        destination
-	scopes      []string
-	resources   []string         // registered ones; the provider itself is never among them
-	catalog     *storage.Catalog // that they were judged by
-	prompt      []string
-	maxAge      *int
-	hintSubject string   // id of the person whom an id_token_hint named
-	acr         []string // classes of authentication of which one must be reached
-	claims      claimsRequest
-	keptID      string    // of the kept request; "" when it came directly
-	unbound     bool      // the kept request was pushed, and no browser has taken it up yet
-	arrived     time.Time // when a browser first came with it
+	client     *storage.Client
+	sent       url.Values // as they came; what counts of them is params
+	params     url.Values
+	dest       destination
+	scopes     []string
+	resources  []string         // registered ones; the provider itself is never among them
+	catalog    *storage.Catalog // that they were judged by
+	prompt     []string
+	maxAge     *int
+	hintUserID string   // id of the person whom an id_token_hint named
+	acr        []string // classes of authentication of which one must be reached
+	claims     claimsRequest
+	keptID     string    // of the kept request; "" when it came directly
+	unbound    bool      // the kept request was pushed, and no browser has taken it up yet
+	arrived    time.Time // when a browser first came with it
 }
 
 // readAuthorization checks a request that came directly, or takes one that was kept. Without a
@@ -190,9 +190,9 @@ func (o *OAuth) checkAuthorization(ctx context.Context, a *authorization) (err e
 	if err := o.checkResources(ctx, a); err != nil {
 		return err
 	}
-	a.hintSubject = p.Get(login.KeptHint) // of a kept request: verified when it came
+	a.hintUserID = p.Get(login.KeptHint) // of a kept request: verified when it came
 	if p.Has("id_token_hint") {
-		a.hintSubject, err = o.hintUser(ctx, a.client, p.Get("id_token_hint"))
+		a.hintUserID, err = o.hintUser(ctx, a.client, p.Get("id_token_hint"))
 	}
 	return err
 }
@@ -201,8 +201,8 @@ func (o *OAuth) checkAuthorization(ctx context.Context, a *authorization) (err e
 func (a *authorization) kept() url.Values {
 	params := maps.Clone(a.params)
 	delete(params, "id_token_hint")
-	if a.hintSubject != "" {
-		params.Set(login.KeptHint, a.hintSubject)
+	if a.hintUserID != "" {
+		params.Set(login.KeptHint, a.hintUserID)
 	}
 	return params
 }

@@ -143,7 +143,7 @@ func (o *OAuth) facts(r *http.Request, a *authorization) (storage.Facts, error) 
 func (o *OAuth) question(a *authorization, f storage.Facts, consentGiven bool) question {
 	return question{
 		Now: o.now(), Arrived: a.arrived, Session: f.Session,
-		Prompt: a.prompt, MaxAge: a.maxAge, HintSubject: a.hintSubject, ACR: a.acr,
+		Prompt: a.prompt, MaxAge: a.maxAge, HintUserID: a.hintUserID, ACR: a.acr,
 		SignUp: o.Login.SignUpOpen, Chosen: a.chosen(),
 		NotNamed: !a.claims.answeredBy(a.client, f), Barred: !f.MayUse,
 		ConsentGiven:  consentGiven,

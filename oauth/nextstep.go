@@ -27,11 +27,11 @@ type question struct {
 	Arrived time.Time // when the request first came; a sign-in after that was made for it
 	Session *storage.Session
 
-	Prompt      []string
-	MaxAge      *int   // seconds; nil when not asked
-	HintSubject string // of a verified id_token_hint
-	NotNamed    bool   // the claims parameter names others, and only they may answer (OpenID Connect Core, 5.5.1)
-	Barred      bool   // the person is in none of the groups that may use the client
+	Prompt     []string
+	MaxAge     *int   // seconds; nil when not asked
+	HintUserID string // of whom a verified id_token_hint names
+	NotNamed   bool   // the claims parameter names others, and only they may answer (OpenID Connect Core, 5.5.1)
+	Barred     bool   // the person is in none of the groups that may use the client
 
 	Chosen string // id of the session that a person chose or began for this request; "" for none yet
 	SignUp bool   // people may make accounts for themselves
@@ -63,7 +63,7 @@ func (q question) tooOld() bool {
 }
 
 func (q question) somebodyElse() bool {
-	return q.NotNamed || q.HintSubject != "" && q.HintSubject != q.Session.UserID
+	return q.NotNamed || q.HintUserID != "" && q.HintUserID != q.Session.UserID
 }
 
 // tooWeak says that the sign-in, if there is any, reaches none of the classes asked for.
