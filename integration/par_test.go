@@ -253,3 +253,22 @@ func TestASignInBeforeTheBrowserCameIsNotOneForThePushedRequest(t *testing.T) { 
 		}
 	}
 }
+
+func TestAnExpiredRequestThatNamedAPersonIsNotStartedAgainWithoutThem(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	a, ada := w.app(t, storage.ClientWeb), w.person(t, "ada")
+	_, tokens := a.signIn(w.browser(t), ada)
+	b := w.browser(t)
+	p := b.get(a.begin("id_token_hint", tokens.text("id_token")).url()).at("/login")
+	w.clock.advance(31 * time.Minute)
+	if p := b.get(p.url.String()); p.status != 400 || strings.Contains(p.body, "/authorize?") {
+		t.Errorf("%d\n%s", p.status, p.body)
+	}
+	plain := w.browser(t)
+	p = plain.get(a.begin().url()).at("/login")
+	w.clock.advance(31 * time.Minute)
+	if p := plain.get(p.url.String()); p.status != 400 || !strings.Contains(p.body, "/authorize?") {
+		t.Errorf("without a hint there is nothing to lose: %d\n%s", p.status, p.body)
+	}
+}

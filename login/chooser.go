@@ -127,8 +127,8 @@ func handle(browser []byte, userID string) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
 }
 
-// masked is the first letter of an address or a name: enough for its owner to tell it from others,
-// and for nobody else to learn it.
+// masked is the first letter of an address or a name: enough for its owner to tell it from others at
+// a glance. Who presses the row sees the user name in the sign-in form: this browser knows it.
 func masked(s string) string {
 	for _, c := range s {
 		return string(c) + "•••"

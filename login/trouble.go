@@ -35,15 +35,16 @@ const (
 )
 
 // Expired says that a kept request of this browser has expired, and leads to the same one anew, or
-// back to the app where only the app can make it.
+// back to the app where only the app can make it: what it pushed, signed or hinted at is not kept in a
+// form that could be sent again.
 func Expired(client *storage.Client, kept *storage.Request) *web.Error {
-	if kept.Params.Has(KeptPushed) || kept.Params.Has(KeptSigned) {
-		return Gone(client)
+	for _, name := range []string{KeptPushed, KeptSigned, KeptHint} {
+		if kept.Params.Has(name) {
+			return Gone(client)
+		}
 	}
 	params := maps.Clone(kept.Params)
-	for _, name := range []string{KeptSession, KeptHint} {
-		delete(params, name)
-	}
+	delete(params, KeptSession)
 	return &web.Error{Status: http.StatusBadRequest, ActionText: "Start again", ActionURL: "/authorize?" + params.Encode(), Err: errStale,
 		Message: "This page was open for a long time, so the request has expired. Nothing was done: you can start it again."}
 }
