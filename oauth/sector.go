@@ -24,9 +24,8 @@ func checkSubjects(c *storage.Client, say func(format string, args ...any)) {
 	if c.SectorURI == "" {
 		return
 	}
-	u, err := url.Parse(c.SectorURI)
-	if err != nil || u.Hostname() == "" || u.User != nil || u.Fragment != "" || len(c.SectorURI) > 2048 || u.Scheme != "https" && !(u.Scheme == "http" && isLoopbackHost(u.Hostname())) {
-		say("The sector identifier URI %q must be an https URL.", c.SectorURI)
+	if problem := checkAddress(c.SectorURI); problem != "" {
+		say("The sector identifier URI %q must be an https URL: it %s.", c.SectorURI, problem)
 	}
 }
 
