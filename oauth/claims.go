@@ -65,6 +65,9 @@ func (a account) userInfo() map[string]any {
 func (a account) accessToken() map[string]any { return a.compose(inAccessToken, nil, nil) }
 
 func (a account) compose(place string, scopes []string, single map[string][]any) map[string]any {
+	if len(scopes) == 0 && len(single) == 0 && len(a.client.ClaimRules) == 0 {
+		return nil // most ID tokens and all opaque access tokens
+	}
 	person := personClaims(a.user, a.groups)
 	told := map[string]any{}
 	for name, value := range person {
@@ -172,6 +175,15 @@ func personClaims(u *storage.User, groups []string) map[string]any {
 	}
 	claims["groups"] = noneForNil(groups)
 	return claims
+}
+
+// merged is with, for tokens that are signed or sent at once: where nothing is told beside them, their
+// own claims are written as they are.
+func merged(told map[string]any, own any) any {
+	if len(told) == 0 {
+		return own
+	}
+	return with(told, own)
 }
 
 // with lays a token's own claims over those told of the person: a rule cannot replace them.

@@ -70,10 +70,10 @@ const introspectionJWT = "application/token-introspection+jwt"
 
 // signedIntrospection is RFC 9701, 5. It has no sub and no exp, so that nobody takes it for a token.
 type signedIntrospection struct {
-	Issuer        string         `json:"iss"`
-	Audience      string         `json:"aud"`
-	IssuedAt      int64          `json:"iat"`
-	Introspection map[string]any `json:"token_introspection"`
+	Issuer        string `json:"iss"`
+	Audience      string `json:"aud"`
+	IssuedAt      int64  `json:"iat"`
+	Introspection any    `json:"token_introspection"`
 }
 
 // accepts says whether a request asks for that very media type: wildcards get the usual answer.
@@ -93,8 +93,8 @@ func accepts(r *http.Request, mediaType string) bool {
 
 // introspect gives the members of the answer: those that say what the token is, and what the rules
 // of its client add.
-func (o *OAuth) introspect(ctx context.Context, client *storage.Client, s string) (map[string]any, error) {
-	none := with(nil, introspection{})
+func (o *OAuth) introspect(ctx context.Context, client *storage.Client, s string) (any, error) {
+	none := introspection{}
 	if strings.HasPrefix(s, string(refreshToken)) {
 		g, err := o.readRefreshToken(ctx, s, client)
 		if err != nil || g == nil || g.ClientID != client.ID || g.IdleExpiresAt == nil || !o.now().Before(*g.IdleExpiresAt) || !g.Alive(o.now()) {
@@ -105,7 +105,7 @@ func (o *OAuth) introspect(ctx context.Context, client *storage.Client, s string
 		if g.RotatedAt != nil {
 			a.IssuedAt = g.RotatedAt.Unix()
 		}
-		return with(nil, a), nil
+		return a, nil
 	}
 	t, err := o.readAccessToken(ctx, s, client.ID)
 	if err == nil && t != nil && t.CallerVersion != client.Version {
@@ -131,7 +131,7 @@ func (o *OAuth) introspect(ctx context.Context, client *storage.Client, s string
 			return none, err
 		}
 	}
-	return with(accountOf(client, t.GrantFacts, t.scopes).accessToken(), a), nil
+	return merged(accountOf(client, t.GrantFacts, t.scopes).accessToken(), a), nil
 }
 
 // mayIntrospect: the token's own client, an API in its audience, or one with the right to all.

@@ -115,7 +115,7 @@ func (a *audience) UnmarshalJSON(b []byte) error {
 
 func (o *OAuth) signAccessToken(u *unit, number uint32, now, expires time.Time) (string, error) {
 	c := o.accessTokenClaims(u, number, now, expires)
-	return o.sign(u.ring, u.client.IDTokenAlg, typAccessToken, with(u.account(u.scopes).accessToken(), c))
+	return o.sign(u.ring, u.client.IDTokenAlg, typAccessToken, merged(u.account(u.scopes).accessToken(), c))
 }
 
 // accessTokenClaims are the access token's own claims.
@@ -184,7 +184,7 @@ func sessionID(session uuid.UUID, clientID string) string {
 
 func (u *unit) makeIDToken(o *OAuth, scopes []string) (string, error) {
 	c := o.idTokenClaims(u)
-	return o.sign(u.ring, u.client.IDTokenAlg, typIDToken, with(u.account(scopes).idToken(), c))
+	return o.sign(u.ring, u.client.IDTokenAlg, typIDToken, merged(u.account(scopes).idToken(), c))
 }
 
 // idTokenClaims are the ID token's own claims.
