@@ -91,8 +91,12 @@ func (o *OAuth) judge(r *http.Request, a *authorization, find func(context.Conte
 	if err := o.findClient(r, a, find); err != nil {
 		return false, err
 	}
-	unread := o.openRequestObject(a)
+	unread := o.openRequestObject(r.Context(), a)
 	if err := findDestination(a); err != nil {
+		if e, fetching := keysUnavailable(unread); fetching && !a.sent.Has("redirect_uri") {
+			e.Status = http.StatusServiceUnavailable // where to answer stands in what cannot be read
+			return false, e
+		}
 		return false, err
 	}
 	if unread != nil {

@@ -98,11 +98,7 @@ func CheckClient(c *storage.Client) error {
 	if c.Type == storage.ClientSPA && !c.Public() {
 		say("A browser app cannot keep a secret: its authentication method is none.")
 	}
-	if c.AuthMethod == "private_key_jwt" {
-		if _, err := clientKeys(c); err != nil {
-			say("private_key_jwt needs the client's public keys as a JWK set: %v.", err)
-		}
-	}
+	checkKeys(c, say)
 	if c.SkipConsent && (c.Source == "registration" || c.Source == "cimd") {
 		say("A client that registered itself always asks for consent.")
 	}

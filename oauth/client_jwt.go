@@ -50,9 +50,9 @@ func (c clientJWTClaims) checkTimes(longest time.Duration, at time.Time) error {
 	return nil
 }
 
-// verifyClientJWT gives the payload of a JWT that a client signed with one of its keys. Alg is the
-// only algorithm accepted, "" for all that we know; typ is what its header may call it beside JWT.
-func verifyClientJWT(s string, keys []jose.JSONWebKey, alg, typ string) ([]byte, error) {
+// readClientJWT reads a JWT that a client signed, unverified. Alg is the only algorithm accepted, ""
+// for all that we know; typ is what its header may call it beside JWT.
+func readClientJWT(s, alg, typ string) (*jose.JSONWebSignature, error) {
 	algs := clientAlgs
 	if alg != "" {
 		algs = []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)}
@@ -68,7 +68,7 @@ func verifyClientJWT(s string, keys []jose.JSONWebKey, alg, typ string) ([]byte,
 	if got, _ := h.ExtraHeaders[jose.HeaderType].(string); got != "" && !slices.Contains([]string{"jwt", typ}, strings.TrimPrefix(strings.ToLower(got), "application/")) {
 		return nil, fmt.Errorf("the client's JWT has the type %q", got)
 	}
-	return verifyWith(jws, keys, h)
+	return jws, nil
 }
 
 // ed25519Alg is the fully specified name of EdDSA with Ed25519 (RFC 9864), which newer clients sign
@@ -78,7 +78,10 @@ const ed25519Alg jose.SignatureAlgorithm = "Ed25519"
 // clientAlgs are the algorithms that clients may sign with.
 var clientAlgs = []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.PS256, jose.EdDSA, ed25519Alg}
 
-func verifyWith(jws *jose.JSONWebSignature, keys []jose.JSONWebKey, h jose.Header) ([]byte, error) {
+// verifyWith gives the payload of a JWT that one of the keys verifies. Nothing that its header says of
+// keys counts but the name (RFC 8725, 3.10).
+func verifyWith(jws *jose.JSONWebSignature, keys []jose.JSONWebKey) ([]byte, error) {
+	h := jws.Signatures[0].Protected
 	for _, k := range keys {
 		if h.KeyID != "" && k.KeyID != "" && k.KeyID != h.KeyID || !sameAlg(k.Algorithm, h.Algorithm) || k.Use != "" && k.Use != "sig" {
 			continue
@@ -91,7 +94,7 @@ func verifyWith(jws *jose.JSONWebSignature, keys []jose.JSONWebKey, h jose.Heade
 			return payload, nil
 		}
 	}
-	return nil, errors.New("no registered key verifies the client's JWT")
+	return nil, errors.New("no key of the client verifies the client's JWT")
 }
 
 // sameAlg says whether a key that is registered for an algorithm, or for none, may be used with alg.

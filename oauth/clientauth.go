@@ -118,7 +118,7 @@ func (o *OAuth) authenticate(w http.ResponseWriter, r *http.Request, form url.Va
 			client, problem = fresh, o.prove(ctx, fresh, cred, true)
 		}
 	}
-	if storage.Unavailable(problem) {
+	if _, fetching := keysUnavailable(problem); fetching || storage.Unavailable(problem) {
 		return nil, problem
 	}
 	if problem != nil {
@@ -144,6 +144,9 @@ func (o *OAuth) refreshClient(w http.ResponseWriter, r *http.Request, form url.V
 	if problem == nil {
 		problem = o.prove(r.Context(), fresh, cred, false)
 	}
+	if _, fetching := keysUnavailable(problem); fetching {
+		return nil, problem
+	}
 	if problem != nil {
 		o.DB.ForgetClient(old.ID)
 		return nil, invalidClient(w, cred, problem)
@@ -167,7 +170,7 @@ func (o *OAuth) prove(ctx context.Context, c *storage.Client, cred credentials, 
 	case "none":
 		return nil
 	case "private_key_jwt":
-		claims, err := o.readAssertion(c, cred.secret)
+		claims, err := o.readAssertion(ctx, c, cred.secret)
 		if err != nil || !spend {
 			return err
 		}
@@ -214,13 +217,9 @@ func assertionSubject(s string) string {
 const assertionLife = 5 * time.Minute
 
 // readAssertion verifies an assertion of the client and gives its claims.
-func (o *OAuth) readAssertion(c *storage.Client, assertion string) (clientJWTClaims, error) {
+func (o *OAuth) readAssertion(ctx context.Context, c *storage.Client, assertion string) (clientJWTClaims, error) {
 	var claims clientJWTClaims
-	keys, err := clientKeys(c)
-	if err != nil {
-		return claims, err
-	}
-	payload, err := verifyClientJWT(assertion, keys, c.AuthSigningAlg, "client-authentication+jwt")
+	payload, err := o.verifyJWT(ctx, c, assertion, c.AuthSigningAlg, "client-authentication+jwt")
 	if err != nil {
 		return claims, err
 	}

@@ -57,6 +57,7 @@ type OAuth struct {
 	kept         *limit // kept requests
 	pushed       *limit // requests pushed by clients that authenticate
 	origins      *origins
+	keySets      *keySets // of clients that publish their keys
 }
 
 // New puts the package together. Keys are loaded by EnsureKeys or ReloadKeys.
@@ -71,7 +72,7 @@ func New(c Config) (*OAuth, error) {
 	c.KeyPublishAhead = or(c.KeyPublishAhead, DefaultKeyPublishAhead)
 	c.KeyLife = or(c.KeyLife, 90*24*time.Hour)
 	c.KeyKeep = or(c.KeyKeep, DefaultKeyKeep)
-	o := &OAuth{Config: c, failures: newLimit(maxClientFailures), kept: newLimit(maxKeptRequests), pushed: newLimit(maxPushedRequests), origins: newOrigins(c.DB.OriginRegistered, c.Now)}
+	o := &OAuth{Config: c, failures: newLimit(maxClientFailures), kept: newLimit(maxKeptRequests), pushed: newLimit(maxPushedRequests), origins: newOrigins(c.DB.OriginRegistered, c.Now), keySets: newKeySets(c.Outbound, c.Log, c.Now)}
 	o.keys.Store(&keyring{})
 	o.provider = o.newProvider()
 	var err error

@@ -92,6 +92,9 @@ func (o *OAuth) machineError(err error) error {
 	if errors.As(err, &e) && e.Status == 0 {
 		told := *e
 		told.Status = http.StatusBadRequest
+		if _, fetching := keysUnavailable(e); fetching {
+			told.Status = http.StatusServiceUnavailable
+		}
 		return &told
 	}
 	return o.protocolError(err)

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -23,7 +24,7 @@ const (
 )
 
 // openRequestObject replaces the parameters by those of a request object, where one was sent.
-func (o *OAuth) openRequestObject(a *authorization) error {
+func (o *OAuth) openRequestObject(ctx context.Context, a *authorization) error {
 	object := a.sent.Get("request")
 	if object == "" {
 		return nil
@@ -34,7 +35,12 @@ func (o *OAuth) openRequestObject(a *authorization) error {
 	if unsigned(object) {
 		return refuse(0, "request_not_supported", "Request objects must be signed with a key that is registered for the client.", nil)
 	}
-	params, err := o.readRequestObject(a.client, object)
+	params, err := o.readRequestObject(ctx, a.client, object)
+	if e, fetching := keysUnavailable(err); fetching {
+		told := *e
+		told.Status = 0
+		return &told
+	}
 	if err != nil {
 		return refuse(0, "invalid_request_object", "The request object is not signed with a key of this client, has expired, is not for us, or holds a parameter that cannot be.", err)
 	}
@@ -56,12 +62,8 @@ func unsigned(object string) bool {
 	return err == nil && json.Unmarshal(raw, &h) == nil && strings.EqualFold(h.Alg, "none")
 }
 
-func (o *OAuth) readRequestObject(c *storage.Client, object string) (url.Values, error) {
-	keys, err := clientKeys(c)
-	if err != nil {
-		return nil, fmt.Errorf("the client's keys: %w", err)
-	}
-	payload, err := verifyClientJWT(object, keys, c.RequestObjectAlg, requestObjectType)
+func (o *OAuth) readRequestObject(ctx context.Context, c *storage.Client, object string) (url.Values, error) {
+	payload, err := o.verifyJWT(ctx, c, object, c.RequestObjectAlg, requestObjectType)
 	if err != nil {
 		return nil, err
 	}
@@ -151,11 +153,6 @@ func (o *OAuth) checkRequestObject(c *storage.Client, payload []byte, all map[st
 func checkRequestSettings(c *storage.Client, say func(format string, args ...any)) {
 	if alg := c.RequestObjectAlg; alg != "" && !slices.Contains(clientAlgNames(), alg) {
 		say("The request object algorithm %q is not known; use one of %s.", alg, strings.Join(clientAlgNames(), ", "))
-	}
-	if c.RequireSignedRequest || c.RequestObjectAlg != "" {
-		if _, err := clientKeys(c); err != nil {
-			say("Signed request objects need the client's public keys as a JWK set: %v.", err)
-		}
 	}
 	for _, acr := range c.DefaultACR {
 		if !login.KnownACR(acr) {

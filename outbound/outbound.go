@@ -81,9 +81,10 @@ type Request struct {
 
 // Answer is what came back, whatever its status.
 type Answer struct {
-	Status    int
-	MediaType string // in lower case, without parameters
-	Body      []byte // 64 KiB at most; a longer one is an error
+	Status       int
+	MediaType    string // in lower case, without parameters
+	CacheControl string // the header, as it came
+	Body         []byte // 64 KiB at most; a longer one is an error
 }
 
 // Do makes a call. An answer of any status is no error, redirects included, which are not followed.
@@ -130,20 +131,26 @@ func (c *Client) Do(ctx context.Context, r Request) (Answer, error) {
 
 // JSON fetches a JSON document: status 200, a JSON media type, 64 KiB at most.
 func (c *Client) JSON(ctx context.Context, address string) ([]byte, error) {
-	a, err := c.Do(ctx, Request{URL: address, Accept: "application/json"})
+	a, err := c.Document(ctx, address, "application/json")
+	return a.Body, err
+}
+
+// Document is JSON with the media types to ask for, and the whole answer.
+func (c *Client) Document(ctx context.Context, address, accept string) (Answer, error) {
+	a, err := c.Do(ctx, Request{URL: address, Accept: accept})
 	switch {
 	case err != nil:
-		return nil, err
+		return Answer{}, err
 	case a.Status != http.StatusOK:
-		return nil, fmt.Errorf("%s answers with status %d, not 200", address, a.Status)
+		return Answer{}, fmt.Errorf("%s answers with status %d, not 200", address, a.Status)
 	case a.MediaType != "application/json" && !strings.HasSuffix(a.MediaType, "+json"):
-		return nil, fmt.Errorf("%s answers with %q, not with application/json", address, a.MediaType)
+		return Answer{}, fmt.Errorf("%s answers with %q, not with application/json", address, a.MediaType)
 	}
-	return a.Body, nil
+	return a, nil
 }
 
 func read(resp *http.Response) (Answer, error) {
-	a := Answer{Status: resp.StatusCode}
+	a := Answer{Status: resp.StatusCode, CacheControl: strings.Join(resp.Header.Values("Cache-Control"), ", ")}
 	if kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err == nil {
 		a.MediaType = kind
 	}

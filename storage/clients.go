@@ -46,6 +46,7 @@ type ClientMetadata struct {
 	AuthMethod              string          `json:"token_endpoint_auth_method"` // client_secret_basic, client_secret_post, private_key_jwt or none
 	AuthSigningAlg          string          `json:"token_endpoint_auth_signing_alg,omitempty"`
 	JWKS                    json.RawMessage `json:"jwks,omitempty"`
+	JWKSURI                 string          `json:"jwks_uri,omitempty"` // where it publishes its keys, instead of JWKS
 	IDTokenAlg              string          `json:"id_token_signed_response_alg"`
 	AccessTokenFormat       string          `json:"access_token_format"`                 // opaque or jwt (RFC 9068)
 	Resources               []string        `json:"resources,omitempty"`                 // resource indicators it may ask for (RFC 8707)

@@ -283,6 +283,7 @@ func describeClient(w io.Writer, c storage.Client, secret string) {
 	row("Grants", c.GrantTypes...)
 	row("Scopes", c.Scopes...)
 	row("Authentication", c.AuthMethod)
+	row("Keys", c.JWKSURI)
 	row("ID tokens", c.IDTokenAlg)
 	row("Access tokens", c.AccessTokenFormat)
 	row("Request objects", c.RequestObjectAlg)

@@ -27,6 +27,7 @@ type clientFlags struct {
 	AuthMethod            *string        `name:"auth-method" placeholder:"METHOD" help:"client_secret_basic, client_secret_post, private_key_jwt or none."`
 	AuthSigningAlg        *string        `name:"auth-signing-alg" placeholder:"ALG" help:"Only algorithm accepted of its assertions."`
 	JWKS                  *string        `name:"jwks" placeholder:"FILE" help:"Its public keys as a JWK set; - reads standard input; \"\" clears."`
+	JWKSURI               *string        `name:"jwks-uri" placeholder:"URL" help:"Where it publishes its public keys, instead of --jwks; \"\" clears."`
 	IDTokenAlg            *string        `name:"id-token-alg" placeholder:"ALG" help:"RS256, ES256, PS256 or EdDSA."`
 	AccessTokenFormat     *string        `name:"access-token-format" placeholder:"FORMAT" help:"opaque or jwt."`
 	Resource              []string       `name:"resource" sep:"none" placeholder:"URI" help:"Resource it may ask tokens for; repeat for several. Replaces all; \"\" clears."`
@@ -90,7 +91,7 @@ func (f *clientFlags) changes(c *console) (func(*storage.ClientMetadata), error)
 			from *string
 		}{
 			{&m.PolicyURI, f.PolicyURI}, {&m.TosURI, f.TosURI}, {&m.AuthMethod, f.AuthMethod},
-			{&m.AuthSigningAlg, f.AuthSigningAlg}, {&m.IDTokenAlg, f.IDTokenAlg}, {&m.AccessTokenFormat, f.AccessTokenFormat},
+			{&m.AuthSigningAlg, f.AuthSigningAlg}, {&m.JWKSURI, f.JWKSURI}, {&m.IDTokenAlg, f.IDTokenAlg}, {&m.AccessTokenFormat, f.AccessTokenFormat},
 			{&m.SubjectType, f.SubjectType}, {&m.SectorURI, f.SectorIdentifierURI}, {&m.RequestObjectAlg, f.RequestObjectAlg},
 			{&m.UserInfoAlg, f.UserInfoAlg}, {&m.IntrospectionAlg, f.IntrospectionAlg}, {&m.InitiateLoginURI, f.InitiateLoginURI},
 			{&m.BackchannelLogoutURI, f.BackchannelLogoutURI}, {&m.FrontchannelLogoutURI, f.FrontchannelLogoutURI},

@@ -182,6 +182,13 @@ func TestEverySettingOfAClientCanBeChangedAndBack(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "private_key_jwt") {
 		t.Errorf("JWKS from standard input: %d %s %s", code, out, errs)
 	}
+	if code, _, errs := o.run("", "client", "update", made.ID, "--jwks-uri", "https://wiki.test/jwks"); code != exitUsage || !strings.Contains(errs, "clear one of them") {
+		t.Errorf("keys in two places: %d %s", code, errs)
+	}
+	code, out, errs = o.run("", "client", "update", made.ID, "--jwks", "", "--jwks-uri", "https://wiki.test/jwks")
+	if code != 0 || !strings.Contains(out, "https://wiki.test/jwks") {
+		t.Errorf("keys that are published: %d %s %s", code, out, errs)
+	}
 	if code, out, _ := o.run("", "client", "show", made.ID, "--json"); code != 0 || strings.Contains(out, `"hash"`) {
 		t.Errorf("show: %d %s", code, out)
 	}
