@@ -30,7 +30,7 @@ func CheckClient(c *storage.Client) error {
 	oneOf("The ID token algorithm", c.IDTokenAlg, signingAlgs...)
 	oneOf("The access token format", c.AccessTokenFormat, "opaque", "jwt")
 	for _, g := range c.GrantTypes {
-		oneOf("The grant type", g, "authorization_code", "refresh_token", "client_credentials")
+		oneOf("The grant type", g, grantTypes...)
 	}
 	if len(c.GrantTypes) == 0 {
 		say("At least one grant type is needed.")

@@ -46,7 +46,11 @@ type keySets struct {
 }
 
 // keySetID has the address in it, so that a new one starts anew.
-type keySetID struct{ clientID, uri string }
+type keySetID struct {
+	clientID string
+	uri      string // "" for an issuer whose discovery document tells it
+	issuer   string // whose assertions are trusted (grant_assertion.go); "" for a client's own keys
+}
 
 // keySet is one client's. Its fields are under the lock of keySets.
 type keySet struct {
@@ -76,7 +80,7 @@ func (o *OAuth) verifyJWT(ctx context.Context, c *storage.Client, s, alg, typ st
 		return nil, err
 	}
 	if c.JWKSURI != "" {
-		return o.keySets.verify(ctx, keySetID{c.ID, c.JWKSURI}, jws)
+		return o.keySets.verify(ctx, keySetID{clientID: c.ID, uri: c.JWKSURI}, jws)
 	}
 	keys, err := clientKeys(c)
 	if err != nil {
@@ -176,9 +180,9 @@ func (s *keySets) pause(id keySetID) {
 // load fetches the keys of a client, and lets go whoever waits for them. The keys that are known
 // stay when it does not work.
 func (s *keySets) load(ctx context.Context, id keySetID, e *keySet) {
-	keys, life, err := s.fetch(ctx, id.uri)
+	keys, life, err := s.fetch(ctx, id)
 	if err != nil {
-		s.log.Warn("keys of a client cannot be fetched", "client_id", id.clientID, "jwks_uri", id.uri, "error", err.Error())
+		s.log.Warn("keys cannot be fetched", "client_id", id.clientID, "jwks_uri", id.uri, "issuer", id.issuer, "error", err.Error())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,12 +196,18 @@ func (s *keySets) load(ctx context.Context, id keySetID, e *keySet) {
 }
 
 // fetch gets a JWK set, and tells how long it is fresh.
-func (s *keySets) fetch(ctx context.Context, uri string) (keys []jose.JSONWebKey, life time.Duration, err error) {
+func (s *keySets) fetch(ctx context.Context, id keySetID) (keys []jose.JSONWebKey, life time.Duration, err error) {
 	defer func() { // what is read is a stranger's, and nobody waits for the end of this goroutine
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
+	uri := id.uri
+	if uri == "" {
+		if uri, err = s.discover(ctx, id.issuer); err != nil {
+			return nil, 0, err
+		}
+	}
 	a, err := s.call.Document(ctx, uri, "application/jwk-set+json, application/json")
 	if err != nil {
 		return nil, 0, err
@@ -258,9 +268,13 @@ func (s *keySets) unavailable(id keySetID, cause error) error {
 }
 
 func (s *keySets) unavailableAt(id keySetID, again time.Time, cause error) error {
+	message := "The keys of the assertion's issuer cannot be fetched, so its signature cannot be checked. Try again later, or have an operator look at the log of the provider."
+	if id.issuer == "" {
+		message = "The keys of this client cannot be fetched from its jwks_uri, so its signature cannot be checked. Whoever runs the client must see to it that the address answers with its JWK set; then try again."
+	}
 	return &web.Error{Status: http.StatusServiceUnavailable, Code: "temporarily_unavailable", RetryAfter: max(time.Second, again.Sub(s.now())),
-		Message: "The keys of this client cannot be fetched from its jwks_uri, so its signature cannot be checked. Whoever runs the client must see to it that the address answers with its JWK set; then try again.",
-		Err:     fmt.Errorf("fetch keys of %s: %s", id.clientID, cause)} // as text: a call that failed looks like a database that did
+		Message: message,
+		Err:     fmt.Errorf("fetch keys of %s: %s", cmp.Or(id.issuer, id.clientID), cause)} // as text: a call that failed looks like a database that did
 }
 
 // keysUnavailable says that an error is of that kind.

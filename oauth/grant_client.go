@@ -38,7 +38,7 @@ func (h *clientGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 	if !ok || !covers(allowed, list) {
 		return refuse(400, "invalid_scope", "The client may not have one of the scopes it asked for.", nil)
 	}
-	list, resources, err := u.ownTarget(list, allowed, catalog)
+	list, resources, err := u.ownTarget(list, allowed, allowedResources(u.client, catalog), catalog)
 	if err != nil {
 		return err
 	}
@@ -63,14 +63,13 @@ func (h *clientGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 }
 
 // ownTarget finds what a client that acts for itself gets: the resources that it names, else those of
-// the scopes that it names, else all it may have; with the scopes that it names, else all of these
+// the scopes that it names, else all that are its own; with the scopes that it names, else all of these
 // resources.
-func (u *unit) ownTarget(asked, allowed []string, catalog *storage.Catalog) (scopes, resources []string, err error) {
+func (u *unit) ownTarget(asked, allowed, mine []string, catalog *storage.Catalog) (scopes, resources []string, err error) {
 	scopes = asked
 	if len(asked) == 0 {
 		scopes = allowed
 	}
-	mine := allowedResources(u.client, catalog)
 	if u.form.Has("resource") {
 		resources, err = chooseResources(400, u.form["resource"], mine)
 	} else if resources = owners(scopes, mine, catalog); len(resources) == 0 {

@@ -57,7 +57,7 @@ type OAuth struct {
 	kept         *limit // kept requests
 	pushed       *limit // requests pushed by clients that authenticate
 	origins      *origins
-	keySets      *keySets // of clients that publish their keys
+	keySets      *keySets // of clients that publish their keys, and of issuers that operators trust
 }
 
 // New puts the package together. Keys are loaded by EnsureKeys or ReloadKeys.

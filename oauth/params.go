@@ -26,7 +26,7 @@ var paramLimits = map[string]int{
 	"code": 512, "refresh_token": 512, "grant_type": 128, "client_secret": 1024, "client_assertion": maxJWT,
 	"client_assertion_type": 128, "token": maxJWT, "token_type_hint": 64, "resource": 2048,
 	"post_logout_redirect_uri": 2048, "logout_hint": 320, "request": maxJWT, "request_uri": 2048, "registration": 2048,
-	"access_token": maxJWT, "claims": 8192,
+	"access_token": maxJWT, "assertion": maxJWT, "claims": 8192,
 }
 
 // repeatable parameters may stand several times (RFC 8707, 2).

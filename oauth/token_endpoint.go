@@ -28,7 +28,7 @@ func (o *OAuth) Token(w http.ResponseWriter, r *http.Request) error {
 	if grantType == "" {
 		return invalidRequest("The parameter grant_type is missing.")
 	}
-	if !slices.Contains([]string{"authorization_code", "refresh_token", "client_credentials"}, grantType) {
+	if !slices.Contains(grantTypes, grantType) {
 		return refuse(http.StatusBadRequest, "unsupported_grant_type", "This grant type is not offered here.", nil)
 	}
 	client, err := o.authenticate(w, r, form)
@@ -65,6 +65,9 @@ func (o *OAuth) Token(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 }
+
+// grantTypes are what clients may be registered for, and send.
+var grantTypes = []string{"authorization_code", "refresh_token", "client_credentials", grantJWTBearer}
 
 // refused says that a request failed by what its client is registered for.
 func refused(err error) bool {

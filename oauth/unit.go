@@ -32,6 +32,9 @@ type unit struct {
 
 	change      change
 	touch       storage.Touch
+	trust       *storage.Trust     // of a grant that an assertion gives
+	once        *storage.Assertion // which is spent with that; nil when it may come again
+	told        storage.Event      // goes with the change
 	idleExpires *time.Time
 	accessToken string
 	expiresIn   time.Duration
@@ -45,6 +48,7 @@ const (
 	changeRedeem
 	changeRotate
 	changeTouch
+	changeTrusted
 )
 
 type unitKey struct{}
@@ -108,6 +112,12 @@ func (u *unit) flush(ctx context.Context, o *OAuth) error {
 			return nil
 		}
 		return o.DB.TouchRefresh(ctx, g.ID, *u.idleExpires)
+	case changeTrusted:
+		spent, err := o.DB.InsertTrustedGrant(ctx, g, u.trust, u.client.Version, u.once, u.told)
+		if err == nil && spent {
+			return invalidAssertion("it was used before")
+		}
+		return err
 	}
 	return nil
 }

@@ -192,6 +192,9 @@ func (db *DB) DeleteClient(ctx context.Context, id string, now time.Time, e Even
 		if _, err := tx.Exec(ctx, `delete from consents where client_id = $1`, id); err != nil {
 			return err
 		}
+		if _, err := tx.Exec(ctx, `delete from trusts where client_id = $1`, id); err != nil {
+			return err
+		}
 		return appendEvent(ctx, tx, e)
 	})
 	db.clients.drop(id)

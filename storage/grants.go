@@ -47,6 +47,7 @@ type Grant struct {
 	CreatedAt     time.Time
 	RevokedAt     *time.Time
 	RevokeReason  string
+	RuleID        string // the trust or exchange rule it was made by; written, not read
 }
 
 // Facts is all that decides an authorization request, read in one statement.

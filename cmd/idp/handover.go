@@ -47,10 +47,13 @@ Tokens renew themselves with the refresh token until the sign-in ends; no iframe
   export OIDC_REDIRECT_URI={{.Redirect}}
   export OIDC_SCOPES="{{.Scopes}}"
 `,
-	storage.ClientMachine: `To get a token:
+	storage.ClientMachine: `{{if .Assertion}}To let its platform speak for it, without a secret:
+
+  idp trust create --client {{.ID}} --iss https://PLATFORM --subject SUB --scope 'SCOPES'
+{{else}}To get a token:
 
   curl --user '{{.ID}}:{{.Secret}}' --data grant_type=client_credentials {{.Issuer}}/token
-`,
+{{end}}`,
 }
 
 // handOver writes all that the developer of a new client needs.
@@ -64,7 +67,8 @@ func handOver(w io.Writer, c storage.Client, secret, issuer string) {
 	fmt.Fprintf(w, "Token      %s/token\nUserinfo   %s/userinfo\nKeys       %s/jwks\nSign-out   %s/logout\n\n", issuer, issuer, issuer, issuer)
 	first := func(list []string) string { return strings.Join(list[:min(1, len(list))], "") }
 	template.Must(template.New("").Parse(snippets[c.Type])).Execute(w, map[string]string{
-		"Issuer": issuer, "ID": c.ID, "Secret": secret, "Redirect": first(c.RedirectURIs),
+		"Assertion": first(slices.DeleteFunc(slices.Clone(c.GrantTypes), func(g string) bool { return g != "urn:ietf:params:oauth:grant-type:jwt-bearer" })),
+		"Issuer":    issuer, "ID": c.ID, "Secret": secret, "Redirect": first(c.RedirectURIs),
 		"PostLogout": first(c.PostLogoutRedirectURIs), "Scopes": strings.Join(c.Scopes, " "),
 	})
 }

@@ -50,6 +50,7 @@ type commands struct {
 	Migrate     migrateCommand     `cmd:"" help:"Bring the database schema up to date."`
 	Client      clientCommand      `cmd:"" help:"Look after clients: the apps that people log in to."`
 	Resource    resourceCommand    `cmd:"" help:"Look after resources: the APIs that clients ask tokens for."`
+	Trust       trustCommand       `cmd:"" help:"Look after trusts: platforms whose workloads sign in without a secret."`
 	User        userCommand        `cmd:"" help:"Look after people."`
 	Group       groupCommand       `cmd:"" help:"Look after groups of people."`
 	Keys        keysCommand        `cmd:"" help:"Look after the keys that sign tokens."`
