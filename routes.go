@@ -45,9 +45,10 @@ func (s *Server) routes() []route {
 	rows := []route{
 		{"authorize", "GET POST", at + "/authorize", open, o.Authorize}, // RFC 6749, 3.1; clients post here from their own pages
 		{"consent", "GET POST", at + "/consent", browser, o.Consent},
-		{"par", "POST", at + "/par", client, o.Push},                   // RFC 9126
-		{"token", "POST", at + "/token", client, o.Token},              // RFC 6749, 3.2
-		{"userinfo", "GET POST", at + "/userinfo", client, o.UserInfo}, // OpenID Connect Core, 5.3
+		{"par", "POST", at + "/par", client, o.Push},                                                  // RFC 9126
+		{"device authorization", "POST", at + "/device_authorization", client, o.DeviceAuthorization}, // RFC 8628, 3.1
+		{"token", "POST", at + "/token", client, o.Token},                                             // RFC 6749, 3.2
+		{"userinfo", "GET POST", at + "/userinfo", client, o.UserInfo},                                // OpenID Connect Core, 5.3
 		{"introspect", "POST", at + "/introspect", client, o.Introspect},
 		{"revoke", "POST", at + "/revoke", client, o.Revoke},
 		{"jwks", "GET", at + "/jwks", public, o.JWKS},
@@ -61,6 +62,10 @@ func (s *Server) routes() []route {
 		{"account", "GET", at + "/account", user, s.account.Home},
 		{"account apps", "GET POST", at + "/account/apps", user, s.account.Apps},
 		{"account security", "GET POST", at + "/account/security", user, s.account.Security},
+
+		{"device", "GET POST", at + "/device", browser, o.Device}, // RFC 8628, 3.3
+		{"device confirm", "GET POST", at + "/device/confirm", browser, o.DeviceConfirm},
+		{"device done", "GET", at + "/device/done", browser, o.DeviceDone},
 
 		{"home", "GET", at + "/", open, s.home},
 		{"error", "GET", at + "/error", open, s.errorPage},

@@ -61,6 +61,9 @@ func (v *vault) tokens(change ...func(*storage.Client)) reply {
 	return v.f.exchange(v.browser.get(v.f.url()).answer().Get("code")).ok()
 }
 
+// device is one that waits.
+func (v *vault) device() reply { return v.a.device("openid") }
+
 // artefact is one kind of thing that somebody holds.
 type artefact struct {
 	name string
@@ -129,6 +132,10 @@ var artefacts = []artefact{
 	}, func(v *vault, value string) bool {
 		return places["request_uri"](v, "urn:ietf:params:oauth:request_uri:"+value)
 	}},
+	{"device code", []string{"device_code"}, func(v *vault) string { return v.device().text("device_code") },
+		func(v *vault, value string) bool { return places["device_code"](v, value) }},
+	{"user code", []string{"user_code"}, func(v *vault) string { return v.device().text("user_code") },
+		func(v *vault, value string) bool { return places["user_code"](v, value) }},
 	{"kept request", []string{"kept request at authorize", "kept request at login", "kept request at consent"}, func(v *vault) string {
 		return v.kept.url.Query().Get("request")
 	}, func(v *vault, value string) bool { return v.kept.pass(v.arena.mallory).Get("code") != "" }},
@@ -187,7 +194,15 @@ func userinfoWorks(v *vault, value string) bool { return places["bearer"](v, val
 
 // places say whether a value was taken for what is expected there.
 var places = map[string]func(v *vault, value string) bool{
-	"code":          func(v *vault, value string) bool { return v.f.exchange(value).status == 200 },
+	"code": func(v *vault, value string) bool { return v.f.exchange(value).status == 200 },
+	// A device that waits is known by what it is told.
+	"device_code": func(v *vault, value string) bool {
+		r := v.a.token(url.Values{"grant_type": {deviceGrantType}, "device_code": {value}})
+		return r.status == 200 || r.text("error") != "invalid_grant" && r.text("error") != "invalid_request"
+	},
+	"user_code": func(v *vault, value string) bool {
+		return v.kept.b.post("/device", url.Values{"user_code": {value}}).status == 200
+	},
 	"refresh_token": func(v *vault, value string) bool { return v.a.refresh(value).status == 200 },
 	"bearer": func(v *vault, value string) bool {
 		return v.send(v, "GET", "/userinfo", bearerHeader(value), "").status == 200

@@ -86,7 +86,7 @@ func (s *scene) m2m1() *app { return s.client(storage.ClientMachine, "") }
 func (s *scene) jwt1() (*app, assertionKey) {
 	a, key := s.assertionApp(s.T, func(c *storage.Client) {
 		c.Type, c.RedirectURIs = storage.ClientWeb, []string{"https://jwt1.test/cb"}
-		c.GrantTypes = []string{"authorization_code", "refresh_token", "client_credentials"}
+		c.GrantTypes = []string{"authorization_code", "refresh_token", "client_credentials", deviceGrantType}
 		c.Scopes = []string{"openid", "profile", "email", "offline_access", "api:read"}
 	})
 	a.key = &key

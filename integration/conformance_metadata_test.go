@@ -48,7 +48,7 @@ func TestMetadataAndKeysAreWhatClientsRelyOn(t *testing.T) { // conformance 2, 3
 func metadataNamesAllEndpointsByWholeAddresses(t *testing.T, w *world) { // conformance 2
 	doc, _ := w.metadata(t)
 	for _, name := range []string{
-		"authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint", "end_session_endpoint", "revocation_endpoint", "introspection_endpoint", "pushed_authorization_request_endpoint",
+		"authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint", "end_session_endpoint", "revocation_endpoint", "introspection_endpoint", "pushed_authorization_request_endpoint", "device_authorization_endpoint",
 	} {
 		if path, ok := strings.CutPrefix(doc.text(name), w.issuer+"/"); !ok || strings.ContainsAny(path, "?#") {
 			t.Errorf("%s = %q, want an address under the issuer", name, doc.text(name))
@@ -59,7 +59,7 @@ func metadataNamesAllEndpointsByWholeAddresses(t *testing.T, w *world) { // conf
 func metadataOffersTheCodeFlowWithS256Alone(t *testing.T, w *world) { // conformance 3, 11, 115
 	_, list := w.metadata(t)
 	for name, want := range map[string][]string{
-		"response_types_supported": {"code"}, "code_challenge_methods_supported": {"S256"}, "grant_types_supported": {"authorization_code", "refresh_token", "client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer"},
+		"response_types_supported": {"code"}, "code_challenge_methods_supported": {"S256"}, "grant_types_supported": {"authorization_code", "refresh_token", "client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer", deviceGrantType},
 	} {
 		if got := list(name); !slices.Equal(got, want) {
 			t.Errorf("%s = %v, want %v", name, got, want)

@@ -27,7 +27,7 @@ const (
 )
 
 // destinations are the pages of our own that a sign-in may lead to.
-var destinations = [...]string{"/account", "/account/security", "/account/apps"}
+var destinations = [...]string{"/account", "/account/security", "/account/apps", "/device/confirm"}
 
 // cookie is the hash of one of our cookies; nil when it is missing or none of ours.
 func (l *Login) cookie(r *http.Request, name string, bytes int) []byte {

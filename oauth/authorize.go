@@ -248,7 +248,7 @@ func (o *OAuth) issueCode(w http.ResponseWriter, r *http.Request, a *authorizati
 	if err != nil {
 		return o.protocolError(err)
 	}
-	if err := o.describe(r.Context(), g, a, f, now); err != nil {
+	if err := o.describe(r.Context(), g, a, f, now, codeEnd(a.client, now)); err != nil {
 		return err
 	}
 	ctx := withUnit(r.Context(), u)
@@ -274,9 +274,13 @@ func (o *OAuth) issueCode(w http.ResponseWriter, r *http.Request, a *authorizati
 	return o.answer(w, r, a, url.Values{"code": {resp.GetCode()}})
 }
 
-// describe fills a new grant from the request and the facts.
-func (o *OAuth) describe(ctx context.Context, g *storage.Grant, a *authorization, f storage.Facts, now time.Time) (err error) {
-	code := now.Add(life(a.client.Lifetimes.Code, codeLife))
+// codeEnd is until when a code of the client can be redeemed.
+func codeEnd(c *storage.Client, now time.Time) time.Time {
+	return now.Add(life(c.Lifetimes.Code, codeLife))
+}
+
+// describe fills a new grant from the request and the facts; its code lasts until code.
+func (o *OAuth) describe(ctx context.Context, g *storage.Grant, a *authorization, f storage.Facts, now, code time.Time) (err error) {
 	g.State, g.UserID, g.SessionID = storage.GrantIssued, f.User.ID, &f.Session.ID
 	if g.Subject, err = o.subject(ctx, a.client, f); err != nil {
 		return err

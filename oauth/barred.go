@@ -13,7 +13,7 @@ type BarredPage struct {
 	Client    web.ClientView
 	Account   string // who is signed in
 	SwitchURL string // chooses another account
-	CancelURL string // back to the app, which hears access_denied
+	CancelURL string // back to the app, which hears access_denied; "" when it is on another device
 }
 
 // barred tells a person that the account they are signed in with may not use the client. A bare

@@ -41,6 +41,7 @@ func CheckClient(c *storage.Client) error {
 	checkRequestSettings(c, say)
 	checkSubjects(c, say)
 	checkInitiateLogin(c, say)
+	checkDevices(c, say)
 	code := slices.Contains(c.GrantTypes, "authorization_code")
 	if code && len(c.RedirectURIs) == 0 {
 		say("At least one redirect URI is needed: where the app takes the answer.")

@@ -16,7 +16,7 @@ import (
 )
 
 // The seam. fosite v0.49.0 validates authorization requests, dispatches token requests to its code,
-// refresh, client-credentials and OpenID handlers, and knows nothing else: authentication of
+// refresh, client-credentials and OpenID handlers and to ours for devices, and knows nothing else: authentication of
 // clients, PKCE, redirect matching, tokens, storage, errors and answers are ours. What its handlers
 // do to storage goes to the unit of work in the context (unit.go).
 
@@ -43,7 +43,7 @@ func (o *OAuth) newProvider() fosite.OAuth2Provider {
 	idTokenOnRefresh := &openid.OpenIDConnectRefreshHandler{IDTokenHandleHelper: helper, Config: cfg}
 	cfg.authorize = fosite.AuthorizeEndpointHandlers{code}
 	// The order counts: ID tokens carry a hash of the access token.
-	cfg.token = fosite.TokenEndpointHandlers{code, refresh, client, assertionGrant{o}, idToken, idTokenOnRefresh}
+	cfg.token = fosite.TokenEndpointHandlers{code, refresh, client, assertionGrant{o}, deviceGrant{o}, idToken, idTokenOnRefresh}
 	return fosite.NewOAuth2Provider(st, cfg)
 }
 

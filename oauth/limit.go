@@ -11,6 +11,7 @@ const (
 	maxClientFailures = 20     // a minute: failed authentications of one client from one network
 	maxKeptRequests   = 3000   // a minute: requests kept for people of one network
 	maxPushedRequests = 60_000 // a minute: requests pushed by one confidential client, all of whose people it speaks for
+	maxDeviceRequests = 600    // a minute: codes for devices of one network, or of one confidential client
 	maxLimitKeys      = 10_000 // networks and clients that are counted at a time
 )
 

@@ -23,7 +23,7 @@ var paramLimits = map[string]int{
 	"client_id": 256, "redirect_uri": 2048, "state": 2048, "nonce": 512, "scope": 8192, "login_hint": 320,
 	"code_challenge": 128, "code_challenge_method": 32, "code_verifier": 128, "response_type": 128, "response_mode": 64, "prompt": 128,
 	"max_age": 16, "acr_values": 1024, "ui_locales": 1024, "claims_locales": 1024, "display": 64, "id_token_hint": maxJWT,
-	"code": 512, "refresh_token": 512, "grant_type": 128, "client_secret": 1024, "client_assertion": maxJWT,
+	"code": 512, "device_code": 512, "user_code": 64, "refresh_token": 512, "grant_type": 128, "client_secret": 1024, "client_assertion": maxJWT,
 	"client_assertion_type": 128, "token": maxJWT, "token_type_hint": 64, "resource": 2048,
 	"post_logout_redirect_uri": 2048, "logout_hint": 320, "request": maxJWT, "request_uri": 2048, "registration": 2048,
 	"access_token": maxJWT, "assertion": maxJWT, "claims": 8192,

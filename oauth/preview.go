@@ -80,7 +80,7 @@ func PreviewClaims(ctx context.Context, db *storage.DB, issuer string, now time.
 	}
 	f.Session = &storage.Session{ID: uuid.Nil, AuthTime: now, Methods: []string{"pwd"}, ACR: login.ACR([]string{"pwd"})}
 	u := &unit{client: c, form: url.Values{}, scopes: a.scopes, firstID: true, grant: &storage.Grant{ClientID: c.ID}}
-	if err := o.describe(ctx, u.grant, a, f, now); err != nil {
+	if err := o.describe(ctx, u.grant, a, f, now, codeEnd(a.client, now)); err != nil {
 		return p, err
 	}
 	u.facts = &storage.GrantFacts{Grant: *u.grant, User: f.User, Groups: req.Groups}

@@ -23,7 +23,7 @@ import (
 // The part in brackets is that of access tokens: scopes and resources are bitmaps over those of the
 // grant, with a bit for the provider itself. The HMAC covers the kind, all that precedes it, and the
 // random seed of the grant's row: a copy of the database gives no token, nor does the key without
-// the row. Codes and refresh tokens carry no expiry, the row has it.
+// the row. Codes, device codes and refresh tokens carry no expiry, the row has it.
 
 type tokenKind string
 
@@ -31,6 +31,7 @@ const (
 	codeToken    tokenKind = "idp_ac_"
 	refreshToken tokenKind = "idp_rt_"
 	accessToken  tokenKind = "idp_at_"
+	deviceCode   tokenKind = "idp_dc_"
 )
 
 const (

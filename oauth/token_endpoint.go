@@ -67,7 +67,7 @@ func (o *OAuth) Token(w http.ResponseWriter, r *http.Request) error {
 }
 
 // grantTypes are what clients may be registered for, and send.
-var grantTypes = []string{"authorization_code", "refresh_token", "client_credentials", grantJWTBearer}
+var grantTypes = []string{"authorization_code", "refresh_token", "client_credentials", grantJWTBearer, grantDeviceCode}
 
 // refused says that a request failed by what its client is registered for.
 func refused(err error) bool {

@@ -20,7 +20,7 @@ const (
 // refresh token of the current generation and every access token are derived from it and die with it.
 type Grant struct {
 	ID            uuid.UUID
-	Kind          string // code, client, …
+	Kind          string // code, client, device, …
 	ClientID      string
 	UserID        string     // "" for a client acting for itself
 	SessionID     *uuid.UUID // the session it was made in
@@ -101,13 +101,20 @@ type Touch struct {
 // statement, so that one request gives one grant; the session is touched in it too. ErrConflict
 // when the request was spent before, or the session or its person is not live any more.
 func (db *DB) InsertGrant(ctx context.Context, g *Grant, requestID string, touch Touch) error {
+	return db.insertGrant(ctx, g, touch, `
+		delete from requests
+		where id = $24 and ($5::uuid is null or exists (select 1 from live))`, requestID)
+}
+
+// insertGrant stores a grant; spend is the statement that uses up what it answers, of which
+// the id is $24 ("" for nothing), and more are its further parameters, from $28 on.
+func (db *DB) insertGrant(ctx context.Context, g *Grant, touch Touch, spend, spent string, more ...any) error {
 	n, err := db.exec(ctx, "insert grant", `
 		with live as (
 		  select s.id from sessions s join users u on u.id = s.user_id and u.state = 'active'
 		  where s.id = $5 and s.ended_at is null
 		  for no key update of s -- an end of the session waits, and sees the grant; or is seen here
-		), spent as (
-		  delete from requests where id = $24 and ($5::uuid is null or exists (select 1 from live))
+		), spent as (`+spend+`
 		  returning id
 		), touched as (
 		  update sessions
@@ -123,9 +130,11 @@ func (db *DB) InsertGrant(ctx context.Context, g *Grant, requestID string, touch
 		  redirect_uri, code_challenge, seed, offline, state, generation, token_key, code_expires_at, idle_expires_at, expires_at, created_at, claims)
 		select $1, $2, $3, nullif($4, ''), $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $27
 		where ($24 = '' or exists (select 1 from spent)) and ($5::uuid is null or exists (select 1 from live))`,
-		g.ID, g.Kind, g.ClientID, g.UserID, g.SessionID, g.Subject, g.Scopes, noneForNil(g.Resources), g.AuthTime, g.ACR, noneForNil(g.AMR), g.Nonce,
-		g.RedirectURI, g.CodeChallenge, g.Seed, g.Offline, g.State, g.Generation, g.TokenKey, g.CodeExpiresAt, g.IdleExpiresAt, g.ExpiresAt, g.CreatedAt,
-		requestID, touch.Before, touch.IdleExpiresAt, g.Claims)
+		append([]any{
+			g.ID, g.Kind, g.ClientID, g.UserID, g.SessionID, g.Subject, g.Scopes, noneForNil(g.Resources), g.AuthTime, g.ACR, noneForNil(g.AMR), g.Nonce,
+			g.RedirectURI, g.CodeChallenge, g.Seed, g.Offline, g.State, g.Generation, g.TokenKey, g.CodeExpiresAt, g.IdleExpiresAt, g.ExpiresAt, g.CreatedAt,
+			spent, touch.Before, touch.IdleExpiresAt, g.Claims,
+		}, more...)...)
 	if err == nil && n == 0 {
 		return wrap("insert grant", ErrConflict)
 	}

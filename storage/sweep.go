@@ -41,6 +41,7 @@ func (db *DB) Sweep(ctx context.Context, now time.Time, keep time.Duration, limi
 	}
 	kinds := []func() (n int64, more bool, err error){
 		rows(`delete from requests where id in (select id from requests where expires_at < $1 limit $2)`, now.Add(-keepRequests)),
+		rows(`delete from device_requests where id in (select id from device_requests where expires_at < $1 limit $2)`, now.Add(-keepRequests)),
 		rows(`delete from attempts where key in (select key from attempts where tat < $1 limit $2)`, now),
 		rows(`delete from assertions where (client_id, jti_hash) in (select client_id, jti_hash from assertions where expires_at < $1 limit $2)`, now),
 		rows(`delete from revoked_tokens where (grant_id, number) in (select grant_id, number from revoked_tokens where expires_at < $1 limit $2)`, now),

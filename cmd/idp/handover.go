@@ -64,6 +64,9 @@ func handOver(w io.Writer, c storage.Client, secret, issuer string) {
 	if slices.Contains(c.GrantTypes, "authorization_code") {
 		fmt.Fprintf(w, "Authorize  %s/authorize\n", issuer)
 	}
+	if slices.Contains(c.GrantTypes, "urn:ietf:params:oauth:grant-type:device_code") {
+		fmt.Fprintf(w, "Devices    %s/device_authorization\n", issuer)
+	}
 	fmt.Fprintf(w, "Token      %s/token\nUserinfo   %s/userinfo\nKeys       %s/jwks\nSign-out   %s/logout\n\n", issuer, issuer, issuer, issuer)
 	first := func(list []string) string { return strings.Join(list[:min(1, len(list))], "") }
 	template.Must(template.New("").Parse(snippets[c.Type])).Execute(w, map[string]string{

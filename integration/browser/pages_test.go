@@ -3,8 +3,10 @@ package browser
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -124,6 +126,29 @@ var pages = []struct {
 		b.signIn(person(b.t))
 		b.wait("#switch")
 	}},
+	{"device", false, func(b *tab) {
+		b.open(server(b.t).Issuer + "/device")
+		b.wait("#user-code")
+	}},
+	{"device-error", false, func(b *tab) {
+		b.open(server(b.t).Issuer + "/device?user_code=bcdfghjk")
+		b.follow("#continue")
+		b.wait("#error")
+	}},
+	{"device-confirm", false, func(b *tab) {
+		b.typeDeviceCode()
+		b.wait("#shown-code")
+	}},
+	{"device-done", false, func(b *tab) {
+		b.typeDeviceCode()
+		b.follow("#allow")
+		b.wait("h1")
+	}},
+	{"device-refused", false, func(b *tab) {
+		b.typeDeviceCode()
+		b.follow("#deny")
+		b.wait("h1")
+	}},
 	{"form-post", true, func(b *tab) {
 		b.open(server(b.t).DemoURL + "/login?response_mode=form_post")
 		b.signIn(person(b.t))
@@ -215,6 +240,28 @@ var pages = []struct {
 		b.open(server(b.t).DemoURL + "/spa")
 		b.wait("#spa-log-in")
 	}},
+}
+
+// typeDeviceCode goes where a device sends people, and signs in.
+func (b *tab) typeDeviceCode() {
+	b.t.Helper()
+	client := strings.ToLower("tv-" + rand.Text()[:10])
+	operate(b.t, "client", "create", "--id", client, "--name", "Acme TV", "--preset", "native", "--grant-type", "urn:ietf:params:oauth:grant-type:device_code")
+	resp, err := http.PostForm(server(b.t).Issuer+"/device_authorization", url.Values{"client_id": {client}, "scope": {"openid profile email"}})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var codes struct {
+		Address string `json:"verification_uri_complete"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&codes); err != nil || codes.Address == "" {
+		b.t.Fatalf("%s, %v", resp.Status, err)
+	}
+	b.open(codes.Address)
+	b.follow("#continue")
+	b.signIn(person(b.t))
+	b.wait("#allow")
 }
 
 // operate runs a command as an operator.
