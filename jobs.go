@@ -26,6 +26,7 @@ func (s *Server) jobs() []job {
 		{"reload keys", 30 * time.Second, false, s.oauth.ReloadKeys, nil},
 		{"maintain keys", 10 * time.Minute, true, s.oauth.MaintainKeys, nil},
 		{"sweep", time.Minute, true, s.sweep, nil},
+		{"note secret uses", time.Minute, false, s.oauth.NoteSecretUses, nil},
 		{"deliver sign-outs", 3 * time.Second, false, s.oauth.DeliverLogouts, s.db.OutboxWritten()},
 	}
 }

@@ -298,6 +298,11 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	stop()
 	jobs.Wait()
+	last, cancelLast := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancelLast()
+	if problem := s.oauth.NoteSecretUses(last); problem != nil {
+		s.log.Warn("uses of secrets in the last minute are not noted", "error", problem.Error())
+	}
 	return errors.Join(err, ops.Close())
 }
 

@@ -26,6 +26,7 @@ type ClientInput struct {
 	PostLogoutRedirectURIs []string
 	Source                 string                        // "" means admin
 	Secret                 string                        // "" makes one
+	SecretLife             time.Duration                 // after which the secret ends; 0 is never
 	Change                 func(*storage.ClientMetadata) // what differs from the preset; may be nil
 }
 
@@ -60,9 +61,14 @@ func (a *Admin) CreateClient(ctx context.Context, in ClientInput) (storage.Clien
 	if err := a.settle(ctx, &c, &storage.Client{}); err != nil {
 		return c, "", err
 	}
+	if err := checkSecretLife(in.SecretLife); err != nil {
+		return c, "", err
+	}
 	secret := ""
 	if needsSecret(&c.ClientMetadata) {
-		secret = addSecret(&c, in.Secret, now)
+		secret = addSecret(&c, in.Secret, in.SecretLife, now)
+	} else if in.SecretLife != 0 {
+		return c, "", impossible("A client that authenticates with %s has no secret that could end. Leave the life of the secret out.", c.AuthMethod)
 	}
 	e := a.event("client.created")
 	e.ClientID = c.ID
@@ -114,7 +120,11 @@ func (a *Admin) Client(ctx context.Context, id string) (storage.Client, error) {
 	if err != nil {
 		return storage.Client{}, noClient(id, err)
 	}
-	return *c, nil
+	found := []storage.Client{*c}
+	if err := a.DB.FindSecretUses(ctx, found); err != nil {
+		return storage.Client{}, err
+	}
+	return found[0], nil
 }
 
 func noClient(id string, err error) error {
@@ -130,6 +140,9 @@ func (a *Admin) Clients(ctx context.Context) ([]storage.Client, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := a.DB.FindSecretUses(ctx, some); err != nil {
+			return nil, err
+		}
 		all = append(all, some...)
 		if len(some) < page {
 			return all, nil
@@ -141,36 +154,40 @@ func (a *Admin) Clients(ctx context.Context) ([]storage.Client, error) {
 // UpdateClient changes a client: its metadata, its secrets, or whether it is disabled, which ends
 // all it holds. A client that begins to need a secret gets one, given back this once.
 func (a *Admin) UpdateClient(ctx context.Context, id string, change func(*storage.Client)) (storage.Client, string, error) {
-	return a.updateClient(ctx, id, change, nil)
+	return a.updateClient(ctx, id, change, nil, nil)
 }
 
 // RotateSecret is UpdateClient with a new secret, given back this once. The old one counts for the
-// overlap yet, so that the app can be changed over; without an overlap it ends at once. change may
-// be nil.
-func (a *Admin) RotateSecret(ctx context.Context, id string, overlap time.Duration, change func(*storage.Client)) (storage.Client, string, error) {
+// overlap yet, so that the app can be changed over; without an overlap it ends at once. The new one
+// ends after life, 0 is never; nil is the life that the old one had. change may be nil.
+func (a *Admin) RotateSecret(ctx context.Context, id string, overlap time.Duration, life *time.Duration, change func(*storage.Client)) (storage.Client, string, error) {
 	if change == nil {
 		change = func(*storage.Client) {}
 	}
-	return a.updateClient(ctx, id, change, &overlap)
+	return a.updateClient(ctx, id, change, &overlap, life)
 }
 
 // updateClient reads, changes and writes, again when somebody else wrote in between. With an
 // overlap the secret is rotated.
-func (a *Admin) updateClient(ctx context.Context, id string, change func(*storage.Client), overlap *time.Duration) (storage.Client, string, error) {
+func (a *Admin) updateClient(ctx context.Context, id string, change func(*storage.Client), overlap, life *time.Duration) (storage.Client, string, error) {
 	for try := 0; ; try++ {
-		c, secret, err := a.tryUpdateClient(ctx, id, change, overlap)
+		c, secret, err := a.tryUpdateClient(ctx, id, change, overlap, life)
 		if err == nil || try == 3 || !errors.Is(err, storage.ErrConflict) {
 			return c, secret, noClient(id, err)
 		}
 	}
 }
 
-func (a *Admin) tryUpdateClient(ctx context.Context, id string, change func(*storage.Client), overlap *time.Duration) (storage.Client, string, error) {
+func (a *Admin) tryUpdateClient(ctx context.Context, id string, change func(*storage.Client), overlap, life *time.Duration) (storage.Client, string, error) {
 	old, err := a.DB.Client(ctx, id)
 	if err != nil {
 		return storage.Client{}, "", err
 	}
-	c := *old
+	found := []storage.Client{*old}
+	if err := a.DB.FindSecretUses(ctx, found); err != nil {
+		return storage.Client{}, "", err
+	}
+	c := found[0]
 	change(&c)
 	c.ID, c.Version = old.ID, old.Version
 	if err := a.settle(ctx, &c, old); err != nil {
@@ -181,14 +198,14 @@ func (a *Admin) tryUpdateClient(ctx context.Context, id string, change func(*sto
 	secret := ""
 	switch {
 	case overlap != nil:
-		if secret, err = rotateSecret(&c, *overlap, e.At); err != nil {
+		if secret, err = rotateSecret(&c, *overlap, life, e.At); err != nil {
 			return c, "", err
 		}
 		e.Kind, e.Details = "client.secret_rotated", map[string]any{"overlap_seconds": int(overlap.Seconds())}
 	case !needsSecret(&c.ClientMetadata):
 		c.Secrets = nil
 	case len(c.Secrets) == 0:
-		secret = addSecret(&c, "", e.At)
+		secret = addSecret(&c, "", 0, e.At)
 	}
 	switch {
 	case c.DisabledAt != nil && old.DisabledAt == nil:

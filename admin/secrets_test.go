@@ -19,7 +19,7 @@ func TestAnOldSecretCountsForTheOverlapBesideTheNewOne(t *testing.T) {
 	}
 	rotate := func(overlap time.Duration) string {
 		t.Helper()
-		_, secret, err := a.RotateSecret(t.Context(), c.ID, overlap, nil)
+		_, secret, err := a.RotateSecret(t.Context(), c.ID, overlap, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +41,7 @@ func TestAnOldSecretCountsForTheOverlapBesideTheNewOne(t *testing.T) {
 	want("the old secret after the overlap", first, now.Add(DefaultSecretOverlap), false)
 	want("the new secret after the overlap", second, now.Add(365*24*time.Hour), true)
 
-	if _, _, err := a.RotateSecret(t.Context(), c.ID, time.Hour, nil); status(err) != 409 || !strings.Contains(err.Error(), "--overlap 0s") {
+	if _, _, err := a.RotateSecret(t.Context(), c.ID, time.Hour, nil, nil); status(err) != 409 || !strings.Contains(err.Error(), "--overlap 0s") {
 		t.Errorf("a third live secret: %v, want 409", err)
 	}
 	now = now.Add(DefaultSecretOverlap)
@@ -83,7 +83,7 @@ func TestRotationsThatMakeNoSenseAreRefused(t *testing.T) {
 		{app.ID, 0, 422, "has no secret"},
 		{"nobody", 0, 404, "no client"},
 	} {
-		if _, _, err := a.RotateSecret(t.Context(), tc.id, tc.overlap, nil); status(err) != tc.status || !strings.Contains(err.Error(), tc.want) {
+		if _, _, err := a.RotateSecret(t.Context(), tc.id, tc.overlap, nil, nil); status(err) != tc.status || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("RotateSecret(%s, %v) = %v, want %d with %q", tc.id, tc.overlap, err, tc.status, tc.want)
 		}
 	}
@@ -99,7 +99,7 @@ func TestASecretCanBeRotatedWithOtherChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, secret, err := a.RotateSecret(t.Context(), job.ID, 0, func(c *storage.Client) { c.Name = "Night job" })
+	c, secret, err := a.RotateSecret(t.Context(), job.ID, 0, nil, func(c *storage.Client) { c.Name = "Night job" })
 	if err != nil || c.Name != "Night job" || !c.SecretIs(secret, time.Now()) {
 		t.Errorf("RotateSecret() = %+v, %v", c, err)
 	}
@@ -115,5 +115,52 @@ func TestClientIDsThatMeanSomethingElseAreRefused(t *testing.T) {
 	}
 	if _, _, err := a.CreateClient(t.Context(), ClientInput{ID: "https", Preset: "machine", Name: "A"}); err != nil {
 		t.Errorf("id https: %v", err)
+	}
+}
+
+func TestASecretMayEnd(t *testing.T) {
+	t.Parallel()
+	a := testAdmin(t)
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	a.Now = func() time.Time { return now }
+	const life = 90 * 24 * time.Hour
+	c, first, err := a.CreateClient(t.Context(), ClientInput{Preset: "machine", Name: "Job", SecretLife: life})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !c.SecretIs(first, now.Add(life-time.Second)) || c.SecretIs(first, now.Add(life)) {
+		t.Errorf("the secret ends at %v, want in 90 days", c.Secrets[0].ExpiresAt)
+	}
+	// Its successor lives as long, and the overlap makes no secret live longer.
+	now = now.Add(life - time.Hour)
+	c, second, err := a.RotateSecret(t.Context(), c.ID, DefaultSecretOverlap, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !c.SecretIs(second, now.Add(life-time.Second)) || c.SecretIs(second, now.Add(life)) {
+		t.Errorf("the new secret: %+v", c.Secrets)
+	}
+	if !c.SecretIs(first, now.Add(time.Hour-time.Second)) || c.SecretIs(first, now.Add(time.Hour)) {
+		t.Errorf("the old secret: %+v, want its own end", c.Secrets)
+	}
+	forever := time.Duration(0)
+	c, third, err := a.RotateSecret(t.Context(), c.ID, 0, &forever, nil)
+	if err != nil || !c.SecretIs(third, now.Add(100*life)) || len(c.Secrets) != 1 {
+		t.Errorf("for ever: %+v, %v", c.Secrets, err)
+	}
+
+	for name, in := range map[string]ClientInput{
+		"too short":       {Preset: "machine", Name: "Job", SecretLife: time.Minute},
+		"negative":        {Preset: "machine", Name: "Job", SecretLife: -life},
+		"too long":        {Preset: "machine", Name: "Job", SecretLife: 100 * 365 * 24 * time.Hour},
+		"of a public app": {Preset: "native", Name: "App", SecretLife: life},
+	} {
+		if _, _, err := a.CreateClient(t.Context(), in); status(err) != 422 {
+			t.Errorf("%s: %v, want 422", name, err)
+		}
+	}
+	short := time.Minute
+	if _, _, err := a.RotateSecret(t.Context(), c.ID, 0, &short, nil); status(err) != 422 {
+		t.Errorf("rotated to a short life: %v, want 422", err)
 	}
 }

@@ -176,9 +176,12 @@ func (o *OAuth) prove(ctx context.Context, c *storage.Client, cred credentials, 
 		}
 		return o.spendAssertion(ctx, c, claims)
 	}
-	if !c.SecretIs(cred.secret, o.Now()) {
-		return errors.New("the secret is wrong")
+	now := o.Now()
+	live := c.LiveSecret(cred.secret, now)
+	if live == nil {
+		return errors.New("the secret is wrong, or it has ended")
 	}
+	o.secretUses.note(c.ID, live.Hash, now)
 	return nil
 }
 

@@ -59,6 +59,7 @@ type OAuth struct {
 	devices      *limit // requests of devices
 	origins      *origins
 	keySets      *keySets // of clients that publish their keys, and of issuers that operators trust
+	secretUses   *secretUses
 }
 
 // New puts the package together. Keys are loaded by EnsureKeys or ReloadKeys.
@@ -73,7 +74,10 @@ func New(c Config) (*OAuth, error) {
 	c.KeyPublishAhead = or(c.KeyPublishAhead, DefaultKeyPublishAhead)
 	c.KeyLife = or(c.KeyLife, 90*24*time.Hour)
 	c.KeyKeep = or(c.KeyKeep, DefaultKeyKeep)
-	o := &OAuth{Config: c, failures: newLimit(maxClientFailures), kept: newLimit(maxKeptRequests), pushed: newLimit(maxPushedRequests), devices: newLimit(maxDeviceRequests), origins: newOrigins(c.DB.OriginRegistered, c.Now), keySets: newKeySets(c.Outbound, c.Log, c.Now)}
+	o := &OAuth{
+		Config: c, failures: newLimit(maxClientFailures), kept: newLimit(maxKeptRequests), pushed: newLimit(maxPushedRequests), devices: newLimit(maxDeviceRequests),
+		origins: newOrigins(c.DB.OriginRegistered, c.Now), keySets: newKeySets(c.Outbound, c.Log, c.Now), secretUses: newSecretUses(),
+	}
 	o.keys.Store(&keyring{})
 	o.provider = o.newProvider()
 	var err error

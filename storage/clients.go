@@ -116,20 +116,29 @@ type ClientSecret struct {
 	Hash      []byte     `json:"hash,omitempty"`
 	CreatedAt time.Time  `json:"created_at"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	LastUsedAt *time.Time `json:"-"` // to the hour; set by FindSecretUses only, nil when no use was noted
 }
 
 // Public says that the client cannot authenticate itself.
 func (c *Client) Public() bool { return c.AuthMethod == "none" }
 
-// SecretIs compares in constant time with every live secret of the client.
-func (c *Client) SecretIs(secret string, now time.Time) bool {
-	hash, ok := HashSecret(secret), 0
-	for _, s := range c.Secrets {
+// SecretIs says whether it is a live secret of the client.
+func (c *Client) SecretIs(secret string, now time.Time) bool { return c.LiveSecret(secret, now) != nil }
+
+// LiveSecret finds which live secret of the client it is, compared in constant time with each; nil
+// when it is none.
+func (c *Client) LiveSecret(secret string, now time.Time) *ClientSecret {
+	hash, found := HashSecret(secret), -1
+	for i, s := range c.Secrets {
 		if s.ExpiresAt == nil || s.ExpiresAt.After(now) {
-			ok |= subtle.ConstantTimeCompare(hash, s.Hash)
+			found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(hash, s.Hash), i, found)
 		}
 	}
-	return ok == 1
+	if found < 0 {
+		return nil
+	}
+	return &c.Secrets[found]
 }
 
 const clientColumns = `c.id, c.metadata, c.secrets, c.source, c.version, c.created_at, c.updated_at, c.disabled_at`
@@ -164,6 +173,13 @@ func (db *DB) UpdateClient(ctx context.Context, c Client, now time.Time, e Event
 		}
 		if tag.RowsAffected() == 0 {
 			return ErrConflict
+		}
+		var hashes [][]byte
+		for _, s := range c.Secrets {
+			hashes = append(hashes, s.Hash)
+		}
+		if _, err := tx.Exec(ctx, `delete from secret_uses where client_id = $1 and hash <> all($2)`, c.ID, noneForNil(hashes)); err != nil {
+			return err
 		}
 		if c.DisabledAt != nil {
 			if _, err := revokeClientGrants(ctx, tx, c.ID, "client_disabled", now); err != nil {

@@ -37,14 +37,15 @@ type clientView struct {
 }
 
 type secretView struct {
-	CreatedAt time.Time  `json:"created_at"`
-	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	CreatedAt  time.Time  `json:"created_at"`
+	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
+	LastUsedAt *time.Time `json:"last_used_at,omitempty"` // to the hour
 }
 
 func viewClient(c storage.Client, secret, issuer string) clientView {
 	v := clientView{Client: c, ClientSecret: secret, Issuer: issuer, Weaknesses: oauth.Weaknesses(&c)}
 	for _, s := range admin.LiveSecrets(&c, time.Now()) {
-		v.Secrets = append(v.Secrets, secretView{s.CreatedAt, s.ExpiresAt})
+		v.Secrets = append(v.Secrets, secretView{s.CreatedAt, s.ExpiresAt, s.LastUsedAt})
 	}
 	v.SecretCount, v.Client.Secrets = len(v.Secrets), nil
 	if issuer != "" {
@@ -54,8 +55,9 @@ func viewClient(c storage.Client, secret, issuer string) clientView {
 }
 
 type clientCreate struct {
-	Preset string `name:"preset" default:"web" enum:"web,spa,native,machine" help:"Kind of app: web (has a server), spa (runs in the browser), native (app or command line), machine (no person)."`
-	ID     string `name:"id" placeholder:"ID" help:"Client id; one is made if missing."`
+	Preset     string        `name:"preset" default:"web" enum:"web,spa,native,machine" help:"Kind of app: web (has a server), spa (runs in the browser), native (app or command line), machine (no person)."`
+	ID         string        `name:"id" placeholder:"ID" help:"Client id; one is made if missing."`
+	SecretLife time.Duration `name:"secret-life" placeholder:"TIME" help:"How long its secret counts, such as 2160h; for ever if missing."`
 	clientFlags
 }
 
@@ -69,7 +71,7 @@ func (f *clientCreate) Run(c *console, cmd *clientCommand) error {
 	}
 	return with(c, cmd.Connection, false, func(db *opened) error {
 		made, secret, err := db.admin.CreateClient(c.ctx, admin.ClientInput{
-			ID: f.ID, Preset: f.Preset, Name: *f.Name, URL: value(f.URL), Change: change,
+			ID: f.ID, Preset: f.Preset, Name: *f.Name, URL: value(f.URL), SecretLife: f.SecretLife, Change: change,
 		})
 		if err != nil {
 			return err
@@ -106,14 +108,14 @@ func (clientList) Run(c *console, cmd *clientCommand) error {
 			views = append(views, viewClient(cl, "", ""))
 		}
 		return c.print(views, func(w io.Writer) {
-			t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-			fmt.Fprintln(t, "CLIENT ID\tTYPE\tNAME\tSTATE")
+			t, now := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0), time.Now()
+			fmt.Fprintln(t, "CLIENT ID\tTYPE\tNAME\tSTATE\tSECRETS")
 			for _, cl := range all {
 				state := "enabled"
 				if cl.DisabledAt != nil {
 					state = "disabled"
 				}
-				fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", cl.ID, cl.Type, printable(cl.Name), state)
+				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", cl.ID, cl.Type, printable(cl.Name), state, secretsInShort(&cl, now))
 			}
 			t.Flush()
 		})
@@ -153,6 +155,7 @@ type clientUpdate struct {
 	Enable                       bool           `name:"enable" xor:"state" help:"Accept a disabled client again."`
 	RotateSecret                 bool           `name:"rotate-secret" help:"Make a new secret, shown this once."`
 	Overlap                      *time.Duration `name:"overlap" placeholder:"TIME" help:"With --rotate-secret: how long the old secret counts yet, 168h if missing, 720h at most; 0s ends it at once."`
+	SecretLife                   *time.Duration `name:"secret-life" placeholder:"TIME" help:"With --rotate-secret: how long the new secret counts; as the old one if missing, 0s is for ever."`
 	clientFlags
 }
 
@@ -168,6 +171,9 @@ func (f *clientUpdate) Run(c *console, cmd *clientCommand) error {
 	}
 	if f.Overlap != nil && !f.RotateSecret {
 		return idp.ConfigError("--overlap says how long an old secret counts. Add --rotate-secret to make a new one.")
+	}
+	if f.SecretLife != nil && !f.RotateSecret {
+		return idp.ConfigError("--secret-life says how long a new secret counts. Add --rotate-secret to make one.")
 	}
 	return with(c, cmd.Connection, false, func(db *opened) error {
 		change := func(cl *storage.Client) {
@@ -189,7 +195,7 @@ func (f *clientUpdate) Run(c *console, cmd *clientCommand) error {
 			}
 		}
 		if f.RotateSecret {
-			return rotateSecret(c, db, f.ID, f.Overlap, change)
+			return rotateSecret(c, db, f.ID, f.Overlap, f.SecretLife, change)
 		}
 		updated, secret, err := db.admin.UpdateClient(c.ctx, f.ID, change)
 		if err != nil {
@@ -200,20 +206,21 @@ func (f *clientUpdate) Run(c *console, cmd *clientCommand) error {
 }
 
 type clientRotateSecret struct {
-	ID      string         `arg:"" name:"id" help:"Client id."`
-	Overlap *time.Duration `name:"overlap" placeholder:"TIME" help:"How long the old secret counts yet, 168h if missing, 720h at most; 0s ends it at once."`
+	ID         string         `arg:"" name:"id" help:"Client id."`
+	Overlap    *time.Duration `name:"overlap" placeholder:"TIME" help:"How long the old secret counts yet, 168h if missing, 720h at most; 0s ends it at once."`
+	SecretLife *time.Duration `name:"secret-life" placeholder:"TIME" help:"How long the new secret counts; as the old one if missing, 0s is for ever."`
 }
 
 func (f *clientRotateSecret) Run(c *console, cmd *clientCommand) error {
-	return with(c, cmd.Connection, false, func(db *opened) error { return rotateSecret(c, db, f.ID, f.Overlap, nil) })
+	return with(c, cmd.Connection, false, func(db *opened) error { return rotateSecret(c, db, f.ID, f.Overlap, f.SecretLife, nil) })
 }
 
-func rotateSecret(c *console, db *opened, id string, overlap *time.Duration, change func(*storage.Client)) error {
+func rotateSecret(c *console, db *opened, id string, overlap, life *time.Duration, change func(*storage.Client)) error {
 	if overlap == nil {
 		week := admin.DefaultSecretOverlap
 		overlap = &week
 	}
-	updated, secret, err := db.admin.RotateSecret(c.ctx, id, *overlap, change)
+	updated, secret, err := db.admin.RotateSecret(c.ctx, id, *overlap, life, change)
 	if err != nil {
 		return err
 	}
@@ -256,15 +263,7 @@ func describeClient(w io.Writer, c storage.Client, secret string) {
 	if secret != "" {
 		row("Client secret", secret+"  (shown this once)")
 	}
-	if live := admin.LiveSecrets(&c, time.Now()); secret == "" || len(live) > 1 {
-		for _, s := range live {
-			ends := ""
-			if s.ExpiresAt != nil {
-				ends = ", counts until " + s.ExpiresAt.Format(time.RFC3339)
-			}
-			row("Secret", "made "+s.CreatedAt.Format(time.RFC3339)+ends)
-		}
-	}
+	describeSecrets(row, &c, secret != "", time.Now())
 	row("Name", c.Name)
 	row("Type", c.Type)
 	if c.DisabledAt != nil {
@@ -324,6 +323,9 @@ func describeClient(w io.Writer, c storage.Client, secret string) {
 		row("Weakness", weak)
 	}
 	t.Flush()
+	for _, text := range secretsMind(&c, time.Now()) {
+		fmt.Fprintln(w, "\n"+text)
+	}
 }
 
 // printable keeps control characters of stored text away from the terminal.
