@@ -332,7 +332,7 @@ func (w *world) waitFor(t testing.TB, address string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.Host = strings.TrimPrefix(w.issuer, "http://")
+		_, req.Host, _ = strings.Cut(w.issuer, "://")
 		if resp, err := client.Do(req); err == nil {
 			resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {

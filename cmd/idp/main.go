@@ -56,6 +56,7 @@ type commands struct {
 	Keys        keysCommand        `cmd:"" help:"Look after the keys that sign tokens."`
 	Outbox      outboxCommand      `cmd:"" help:"Show which apps could be told of sign-outs, and tell them again."`
 	Test        testCommand        `cmd:"" help:"Act as a strict app against a running provider, through its public address."`
+	Selftest    selftestCommand    `cmd:"" help:"Try a running provider through its public address, promise by promise, with clients and a person made for it and removed again."`
 	Events      eventsCommand      `cmd:"" help:"Show what happened, newest first."`
 	Config      configCommand      `cmd:"" help:"Explain the configuration."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running provider on this machine whether it is ready; for images without a shell."`
