@@ -220,6 +220,19 @@ func (a *Admin) tryUpdateClient(ctx context.Context, id string, change func(*sto
 	return c, secret, nil
 }
 
+// TryKeys fetches the keys that a client publishes, and tells what is wrong with them; nil for a client
+// that publishes none. It is for somebody who has just said where they are: they need not be there yet.
+func (a *Admin) TryKeys(ctx context.Context, c storage.Client) error {
+	if c.JWKSURI == "" || a.Fetch == nil {
+		return nil
+	}
+	body, err := a.Fetch(ctx, c.JWKSURI)
+	if err != nil {
+		return err
+	}
+	return oauth.CheckKeySet(body)
+}
+
 // DeleteClient removes a client and ends all it holds.
 func (a *Admin) DeleteClient(ctx context.Context, id string) error {
 	e := a.event("client.deleted")

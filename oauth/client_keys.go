@@ -241,6 +241,12 @@ func readKeySet(body []byte) ([]jose.JSONWebKey, error) {
 	return keys, nil
 }
 
+// CheckKeySet says what is wrong with a JWK set that a client publishes.
+func CheckKeySet(body []byte) error {
+	_, err := readKeySet(body)
+	return err
+}
+
 // freshFor reads the lifetime that a Cache-Control header gives (RFC 9111, 5.2.2), within bounds.
 func freshFor(header string) time.Duration {
 	for part := range strings.SplitSeq(strings.ToLower(header), ",") {

@@ -80,6 +80,7 @@ func (f *clientCreate) Run(c *console, cmd *clientCommand) error {
 			c.note("Set IDP_ISSUER to have the provider's address in this output.")
 		}
 		noteFrame(c, db, &made)
+		noteKeys(c, db, made)
 		named, err := nameAccessGroups(c.ctx, db, made)
 		if err != nil {
 			return err
@@ -200,6 +201,9 @@ func (f *clientUpdate) Run(c *console, cmd *clientCommand) error {
 		updated, secret, err := db.admin.UpdateClient(c.ctx, f.ID, change)
 		if err != nil {
 			return err
+		}
+		if f.JWKSURI != nil {
+			noteKeys(c, db, updated)
 		}
 		return showClient(c, db, updated, secret)
 	})

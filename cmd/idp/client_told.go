@@ -29,6 +29,13 @@ func noteFrame(c *console, db *opened, cl *storage.Client) {
 	}
 }
 
+// noteKeys says so when the keys of a client are not at the address that was given for them.
+func noteKeys(c *console, db *opened, cl storage.Client) {
+	if err := db.admin.TryKeys(c.ctx, cl); err != nil {
+		c.note("No keys could be read at %s: %v. Until the provider can read them there, requests that the client signs get temporarily_unavailable.", cl.JWKSURI, err)
+	}
+}
+
 // nameAccessGroups gives the client with the names of its access groups instead of their ids, for
 // people to read. A group that is gone keeps its id: nobody is in it.
 func nameAccessGroups(ctx context.Context, db *opened, c storage.Client) (storage.Client, error) {

@@ -186,7 +186,7 @@ func TestEverySettingOfAClientCanBeChangedAndBack(t *testing.T) {
 		t.Errorf("keys in two places: %d %s", code, errs)
 	}
 	code, out, errs = o.run("", "client", "update", made.ID, "--jwks", "", "--jwks-uri", "https://wiki.test/jwks")
-	if code != 0 || !strings.Contains(out, "https://wiki.test/jwks") {
+	if code != 0 || !strings.Contains(out, "https://wiki.test/jwks") || !strings.Contains(errs, "No keys could be read at https://wiki.test/jwks") {
 		t.Errorf("keys that are published: %d %s %s", code, out, errs)
 	}
 	if code, out, _ := o.run("", "client", "show", made.ID, "--json"); code != 0 || strings.Contains(out, `"hash"`) {
