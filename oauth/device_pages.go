@@ -235,7 +235,7 @@ func (o *OAuth) allowDevice(w http.ResponseWriter, r *http.Request, d *deviceAsk
 	}
 	err = o.DB.ApproveDeviceRequest(ctx, g, browser, o.Login.NextTouch(f.Session))
 	if errors.Is(err, storage.ErrConflict) { // answered elsewhere, or expired; or the session ended
-		return o.deviceGone(w, r)
+		return web.See(w, r, confirmPath)
 	}
 	if err != nil {
 		return err
