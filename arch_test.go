@@ -48,6 +48,7 @@ var mayImport = map[string][]string{
 	"github.com/fergusstrange/embedded-postgres": {"storage/embedded"},
 	"github.com/coreos/go-oidc/":                 {"demo", "selftest"}, // those who act as relying parties
 	"golang.org/x/oauth2":                        {"demo"},
+	"rsc.io/qr":                                  {"cmd/idp"},
 	"database/sql":                               {"storage"},
 	"html/template":                              {"web", "demo"},
 }

@@ -255,3 +255,66 @@ func TestDeviceRequestsAreSwept(t *testing.T) {
 		t.Errorf("%d left, %v", left, err)
 	}
 }
+
+func TestADeviceIsAllowedByAFreshSignInWhereTheAppWantsOne(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	minute := 60
+	a, ada, bob, b := w.deviceApp(t, func(c *storage.Client) { c.DefaultMaxAge = &minute }), w.person(t, "ada"), w.person(t, "bob"), w.browser(t)
+	b.confirming(ada, a.device("openid").text("user_code")).decide("allow").at("/device/done")
+	w.clock.advance(2 * time.Minute)
+	d := a.device("openid")
+	p := b.get("/device").submit(map[string]string{"user_code": d.text("user_code")}).at("/login")
+	if again := b.get("/device/confirm"); again.url.Path != "/login" {
+		t.Errorf("at %s without a fresh sign-in", again.url)
+	}
+	p = p.submit(map[string]string{"username": bob.Username, "password": bob.Password}).at("/device/confirm")
+	if !strings.Contains(p.body, bob.Email) {
+		t.Error("the page is not about who has just signed in")
+	}
+	p.decide("allow").at("/device/done")
+	if _, id := claims(t, a.poll(d.text("device_code")).ok().text("id_token")); id["sub"] != bob.ID {
+		t.Errorf("sub %v, want bob's", id["sub"])
+	}
+}
+
+func TestADeviceIsNotAllowedInASessionThatEnded(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	a, ada, b := w.deviceApp(t), w.person(t, "ada"), w.browser(t)
+	d := a.device("openid")
+	p := b.confirming(ada, d.text("user_code"))
+	b.get("/logout").submit(nil).at("/logout/done")
+	p.decide("allow").at("/login").submit(map[string]string{"username": ada.Username, "password": ada.Password}).at("/device/confirm")
+	a.poll(d.text("device_code")).fails(400, "authorization_pending")
+}
+
+func TestTestDeviceActsAsADevice(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	ada := w.person(t, "ada")
+	answer := func(decision string) func(string) {
+		return func(address string) {
+			if !strings.Contains(address, "user_code=") {
+				return
+			}
+			w.browser(t).get(address).at("/device").submit(nil).at("/login").
+				submit(map[string]string{"username": ada.Username, "password": ada.Password}).at("/device/confirm").decide(decision).at("/device/done")
+		}
+	}
+	r, code, printed := w.idpTest(t, w.issuer, "", answer("allow"), "device")
+	if code != 0 || r.failed() != nil || len(r.Findings) < 12 || r.IDToken.Claims["sub"] != ada.ID || r.UserInfo["email"] != ada.Email {
+		t.Errorf("exit code %d\n%s", code, printed)
+	}
+	if left := w.clientIDs(t); len(left) > 0 {
+		t.Errorf("clients are left over: %v", left)
+	}
+	own := w.deviceApp(t)
+	r, code, printed = w.idpTest(t, w.issuer, "", answer("deny"), "device", "--client", own.ID)
+	if code == 0 || r.Error != "access_denied" {
+		t.Errorf("a refusal: exit code %d\n%s", code, printed)
+	}
+	if strings.Contains(printed, "idp_dc_") {
+		t.Error("the device code is printed")
+	}
+}

@@ -90,6 +90,7 @@ type provider struct {
 		Authorize  string   `json:"authorization_endpoint"`
 		UserInfo   string   `json:"userinfo_endpoint"`
 		EndSession string   `json:"end_session_endpoint"`
+		Device     string   `json:"device_authorization_endpoint"`
 		JWKS       string   `json:"jwks_uri"`
 		Algs       []string `json:"id_token_signing_alg_values_supported"`
 		SendsIss   bool     `json:"authorization_response_iss_parameter_supported"`

@@ -23,6 +23,7 @@ type testCommand struct {
 	idp.Connection
 	Login  testLogin  `cmd:"" help:"Sign in as a strict app does, and say what a strict app would refuse."`
 	Token  testToken  `cmd:"" help:"Ask for a token for the client itself (client_credentials)."`
+	Device testDevice `cmd:"" help:"Act as a device without a browser: show a code, and wait until somebody allows it elsewhere."`
 	Logout testLogout `cmd:"" help:"Sign in, sign out, and tell whether the session is gone."`
 }
 
