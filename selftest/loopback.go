@@ -35,7 +35,7 @@ func Listen(redirectURI string) (*Loopback, error) {
 	if redirectURI != "" {
 		u, err := url.Parse(redirectURI)
 		if err != nil || u.Scheme != "http" || !isLoopback(u.Hostname()) || u.Port() == "" {
-			return nil, fmt.Errorf("the redirect URI %q is not on this machine: it must be http://127.0.0.1:PORT/… or http://localhost:PORT/…", redirectURI)
+			return nil, fmt.Errorf("the redirect URI %q is not on this machine: it must be like http://127.0.0.1:3000/callback", redirectURI)
 		}
 		address, path = u.Host, u.Path
 	}

@@ -8,9 +8,15 @@ import (
 )
 
 // Text writes the report for people: one line a check, and for each that failed why and the mend.
+// Checks that rest on one that failed have no line: they would hide it.
 func (r *Report) Text(w io.Writer) {
 	marks := map[Status]string{Passed: "ok  ", Failed: "FAIL", Skipped: "-   "}
+	resting := 0
 	for _, c := range r.Results {
+		if c.Status == Skipped && c.needed {
+			resting++
+			continue
+		}
 		fmt.Fprintf(w, "%s  %-20s  %s\n", marks[c.Status], c.ID, c.Promise)
 		if c.Status == Failed {
 			fmt.Fprintf(w, "      Tried: %s\n      Found: %s\n      Mend:  %s\n", c.How, oneLine(c.Why), c.Mend)
@@ -18,6 +24,9 @@ func (r *Report) Text(w io.Writer) {
 		if c.Status == Skipped {
 			fmt.Fprintf(w, "      Not tried: %s.\n", c.Why)
 		}
+	}
+	if resting > 0 {
+		fmt.Fprintf(w, "\nNot tried, as they rest on what failed: %d more. Mend that and run this again.\n", resting)
 	}
 	fmt.Fprintf(w, "\n%s: %d passed, %d failed, %d not tried, in %.1f s\n", r.Issuer, r.Passed, r.Failed, r.Skipped, r.Seconds)
 }

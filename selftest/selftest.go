@@ -49,6 +49,8 @@ type Result struct {
 	Why     string  `json:"why,omitempty"`  // it failed or was skipped
 	Mend    string  `json:"mend,omitempty"` // when it failed
 	Seconds float64 `json:"seconds"`
+
+	needed bool // skipped because of a check that it needs
 }
 
 // Report is what came of a selftest.
@@ -90,10 +92,10 @@ func Run(ctx context.Context, c Config) (report *Report, err error) {
 	report = &Report{Issuer: c.Issuer, Started: started.UTC()}
 	ended := map[string]Status{}
 	for _, check := range Checks() {
+		result := r.attempt(check, ended)
 		if ctx.Err() != nil {
 			return report, errors.New("interrupted before all checks were tried")
 		}
-		result := r.attempt(check, ended)
 		ended[check.ID] = result.Status
 		report.add(result)
 	}
@@ -118,7 +120,7 @@ func (r *run) attempt(c Check, ended map[string]Status) Result {
 	result := Result{ID: c.ID, Promise: c.Promise, How: c.How, Status: Passed}
 	for _, need := range c.Needs {
 		if ended[need] != Passed {
-			result.Status, result.Why = Skipped, need+" did not pass"
+			result.Status, result.Why, result.needed = Skipped, need+" did not pass", true
 			return result
 		}
 	}
