@@ -318,3 +318,20 @@ func TestTestDeviceActsAsADevice(t *testing.T) {
 		t.Error("the device code is printed")
 	}
 }
+
+func TestAnotherAccountCanAnswerADevice(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	a, ada, bob, b := w.deviceApp(t), w.person(t, "ada"), w.person(t, "bob"), w.browser(t)
+	b.signInAs(ada)
+	d := a.device("openid")
+	p := b.get("/device").submit(map[string]string{"user_code": d.text("user_code")}).at("/device/confirm")
+	if !strings.Contains(p.body, ada.Email) || !strings.Contains(p.body, "switch=1") {
+		t.Error("the page does not say who is signed in, or offers nobody else")
+	}
+	p = b.get("/login?to=%2Fdevice%2Fconfirm&switch=1").at("/login").submit(map[string]string{"username": bob.Username, "password": bob.Password}).at("/device/confirm")
+	p.decide("allow").at("/device/done")
+	if _, id := claims(t, a.poll(d.text("device_code")).ok().text("id_token")); id["sub"] != bob.ID {
+		t.Errorf("sub %v, want bob's", id["sub"])
+	}
+}
