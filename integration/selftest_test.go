@@ -193,6 +193,17 @@ func TestSelftestPassesOnAGoodDeployment(t *testing.T) {
 	}
 }
 
+func TestSelftestPassesBelowAPathAndWithoutTLS(t *testing.T) {
+	f := &front{world: &world{clock: &clock{}, replicas: []string{freeAddress(t)}}}
+	f.issuer = "http://" + f.replicas[0] + "/id"
+	f.open(t)
+	f.startProcess(t, f.replicas[0])
+	r, code, printed := f.selftest(t)
+	if code != 0 || r.Failed != 0 || r.Skipped != 3 || r.Passed < 60 { // what only https has is not tried
+		t.Errorf("exit code %d, %d passed, %d failed, %d skipped\n%s", code, r.Passed, r.Failed, r.Skipped, printed)
+	}
+}
+
 func TestAnInterruptedSelftestLeavesNothingBehind(t *testing.T) {
 	f := startFront(t)
 	cmd := f.command(t, "selftest")

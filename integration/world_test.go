@@ -328,11 +328,15 @@ func (w *world) waitFor(t testing.TB, address string) {
 	deadline := time.Now().Add(20 * time.Second)
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
 	for time.Now().Before(deadline) {
-		req, err := http.NewRequest(http.MethodGet, "http://"+address+"/jwks", nil)
+		issuer, err := url.Parse(w.issuer)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, req.Host, _ = strings.Cut(w.issuer, "://")
+		req, err := http.NewRequest(http.MethodGet, "http://"+address+issuer.Path+"/jwks", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = issuer.Host
 		if resp, err := client.Do(req); err == nil {
 			resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
