@@ -16,6 +16,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"idp/oauth"
 	"idp/outbound"
 	"idp/storage"
 )
@@ -52,6 +53,8 @@ type Config struct {
 	RememberMax  time.Duration `name:"remember-max" env:"IDP_REMEMBER_MAX" default:"720h" help:"The same in any case, for people who chose to stay signed in."`
 
 	SignUp string `name:"signup" env:"IDP_SIGNUP" default:"off" placeholder:"MODE" help:"Who makes accounts: off leaves it to operators, open lets everybody make one for themselves."`
+
+	Registration string `name:"registration" env:"IDP_REGISTRATION" default:"off" placeholder:"MODE" help:"Who may register clients by the registration endpoint (RFC 7591): off leaves it to operators, token is for holders of an initial access token, open is for everybody."`
 
 	ShutdownDelay time.Duration `name:"shutdown-delay" env:"IDP_SHUTDOWN_DELAY" default:"5s" help:"Time between /readyz turning 503 and the end of accepting, so that load balancers notice."`
 	Migrate       bool          `name:"migrate" env:"IDP_MIGRATE" default:"true" negatable:"" help:"Bring the schema up to date at start; with --no-migrate, wait until idp migrate has done it."`
@@ -256,6 +259,9 @@ func (c *Config) checkRest() error {
 	}
 	if !slices.Contains([]string{"", signUpOff, signUpOpen}, c.SignUp) {
 		problems = append(problems, configErrorf("The sign-up mode %q is not known. Use off or open.", c.SignUp))
+	}
+	if !slices.Contains([]string{"", oauth.RegistrationOff, oauth.RegistrationToken, oauth.RegistrationOpen}, c.Registration) {
+		problems = append(problems, configErrorf("The registration mode %q is not known. Use off, token or open.", c.Registration))
 	}
 	return errors.Join(problems...)
 }

@@ -86,6 +86,7 @@ func TestEveryFaultOfTheConfigurationIsToldWithItsMend(t *testing.T) {
 		"--max-conns":                   func(c *Config) { c.MaxConns = 0 },
 		"--shutdown-delay":              func(c *Config) { c.ShutdownDelay = time.Hour },
 		"Use text or json":              func(c *Config) { c.LogFormat = "xml" },
+		"registration mode":             func(c *Config) { c.Registration = "closed" },
 		"sign-up mode":                  func(c *Config) { c.SignUp = "invited" },
 		"Use debug, info":               func(c *Config) { c.LogLevel = "loud" },
 	} {

@@ -18,6 +18,7 @@ import (
 	"github.com/lmittmann/tint"
 
 	"idp/demo"
+	"idp/oauth"
 	"idp/storage"
 	"idp/storage/embedded"
 )
@@ -189,7 +190,7 @@ func devConfig(c Connection) Config {
 		Connection: c, Listen: ":0", Brand: devBrand, SecurityContact: "mailto:security@example.test", MaxConns: 8,
 		SessionIdle: 8 * time.Hour, SessionMax: 24 * time.Hour, RememberIdle: 14 * 24 * time.Hour, RememberMax: 30 * 24 * time.Hour,
 		OutboundAllow: []string{"127.0.0.0/8", "::1"}, // the demo app, and apps that somebody tries out
-		SignUp:        signUpOpen, Migrate: true, LogFormat: "text", LogLevel: "info",
+		SignUp:        signUpOpen, Registration: oauth.RegistrationOpen, Migrate: true, LogFormat: "text", LogLevel: "info",
 	}
 }
 

@@ -51,6 +51,8 @@ func (s *Server) routes() []route {
 		{"userinfo", "GET POST", at + "/userinfo", client, o.UserInfo},                                // OpenID Connect Core, 5.3
 		{"introspect", "POST", at + "/introspect", client, o.Introspect},
 		{"revoke", "POST", at + "/revoke", client, o.Revoke},
+		{"register", "POST", at + "/register", client, o.Register},                          // RFC 7591, 3
+		{"registration", "GET PUT DELETE", at + "/register/{client}", client, o.Registered}, // RFC 7592
 		{"jwks", "GET", at + "/jwks", public, o.JWKS},
 		{"jwks alias", "GET", at + "/.well-known/jwks.json", public, o.JWKS},
 		{"logout", "GET POST", at + "/logout", open, o.Logout}, // asks before it acts on another site's wish

@@ -127,7 +127,7 @@ func (s *Server) build(ctx context.Context, dev bool, site web.Config) error {
 		return err
 	}
 	s.oauth, err = oauth.New(oauth.Config{
-		DB: s.db, Site: s.site, Login: s.login, Log: s.log, Now: s.now, Issuer: c.Issuer, Brand: c.Brand, Metadata: metadata, Outbound: outbound.New(allow),
+		DB: s.db, Site: s.site, Login: s.login, Log: s.log, Now: s.now, Issuer: c.Issuer, Brand: c.Brand, Metadata: metadata, Outbound: outbound.New(allow), Registration: c.Registration,
 	})
 	if err != nil {
 		return err

@@ -60,7 +60,7 @@ func impossible(format string, args ...any) error {
 
 // Missing is the cause of an error about something that was named and is not there.
 type Missing struct {
-	Noun string // of the commands that list such things: client, group, outbox, resource or user
+	Noun string // of the commands that list such things: client, group, outbox, registration token, resource or user
 	Err  error
 }
 

@@ -328,7 +328,7 @@ func strangersTexts(s *scene) {
 	}
 }
 
-func errorsByRedirect(s *scene) { // interstitials for self-registered clients come with their registration: doc/decisions/0010
+func errorsByRedirect(s *scene) { // of self-registered clients: TestAnErrorLeadsNobodyStraightToAnUnverifiedApp
 	a, b := s.web1(), s.browser(s)
 	s.works(a, b, s.arena.alice)
 	s.nothing(func() {

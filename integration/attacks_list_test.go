@@ -23,6 +23,10 @@ var elsewhere = map[string][]string{
 	"A-041": {"TestParallelRedemptionsHaveOneWinnerAndParallelRefreshesOneSuccessor"},
 	"A-045": {"TestAnAssertionIsAcceptedOnce"},
 	"A-059": {"TestOneOfManyPollsGetsTheTokens", "TestPollingTellsWhatBecameOfTheRequest"},
+	"A-074": {"TestWhatAClientCannotRegisterIsRefusedInRFC7591sWords"},
+	"A-075": {"TestAddressesOfAClientAreNeverCalledWhereTheyMayNotBe"},
+	"A-076": {"TestWhatAClientCannotRegisterIsRefusedInRFC7591sWords"},
+	"A-077": {"TestAClientManagesItsRegistrationAndNobodyElses"},
 	"A-079": {"TestARedirectIsNotFollowed", "TestEndlessSlowAndPackedAnswersAreCut"},
 }
 
@@ -31,7 +35,6 @@ var elsewhere = map[string][]string{
 var notYet = map[string]string{
 	"A-051": "DPoP", "A-052": "DPoP",
 	"A-072": "upstream providers", "A-073": "upstream providers",
-	"A-074": "dynamic registration", "A-075": "dynamic registration", "A-076": "dynamic registration", "A-077": "dynamic registration",
 	"A-078": "client id metadata documents",
 	"A-080": "a page to change one's profile",
 	"A-081": "the admin API", "A-082": "the admin API", "A-083": "the admin API", "A-084": "the admin API",

@@ -49,6 +49,7 @@ type world struct {
 	only      atomic.Int64    // when not 0, the number of the one replica that gets requests
 	servers   []*idp.Server   // of an in-process world
 	signUp    string          // who makes accounts; "" for operators
+	register  string          // who registers clients; "" for operators
 	skew      []time.Duration // how far the clock of each in-process replica is ahead
 	logs      io.Writer       // gets the log of the processes too, when not nil
 }
@@ -113,7 +114,7 @@ func (w *world) config() idp.Config {
 		Brand: "Example ID", MaxConns: 8, Listen: "127.0.0.1:0", OutboundAllow: []string{"127.0.0.1"}, LogFormat: "text", LogLevel: "info",
 		SessionIdle: 8 * time.Hour, SessionMax: 24 * time.Hour, RememberIdle: 336 * time.Hour, RememberMax: 720 * time.Hour,
 	}
-	c.SignUp = w.signUp
+	c.SignUp, c.Registration = w.signUp, w.register
 	c.Issuer, c.DatabaseURL, c.MasterKey = w.issuer, w.dbURL, masterKey()
 	return c
 }

@@ -148,16 +148,17 @@ func (o *OAuth) question(a *authorization, f storage.Facts, consentGiven bool) q
 		NotNamed: !a.claims.answeredBy(a.client, f), Barred: !f.MayUse,
 		ConsentGiven:  consentGiven,
 		Remembered:    f.Consented && covers(f.ConsentScopes, a.consentScopes()) && covers(f.ConsentRes, a.resources),
-		FirstParty:    a.client.SkipConsent && a.client.Source != "registration" && a.client.Source != "cimd",
+		FirstParty:    a.client.SkipConsent && !selfRegistered(a.client),
 		MustAskAlways: !identityAssured(a),
 	}
 }
 
-// identityAssured says whether the answer can only reach the client itself. Any program on the
-// person's computer can take a native app's loopback or private-use redirect, so an earlier consent
-// does not speak for whoever asks now (RFC 8252, 8.6).
+// identityAssured says whether the answer can only reach the client itself, and somebody here knows
+// who that is. Any program on the person's computer can take a native app's loopback or private-use
+// redirect, so an earlier consent does not speak for whoever asks now (RFC 8252, 8.6). Of a client that
+// described itself nobody has looked at anything (RFC 6749, 10.2).
 func identityAssured(a *authorization) bool {
-	return !(a.client.Type == storage.ClientNative && a.client.Public() && !strings.HasPrefix(a.dest.uri, "https://"))
+	return !selfRegistered(a.client) && !(a.client.Type == storage.ClientNative && a.client.Public() && !strings.HasPrefix(a.dest.uri, "https://"))
 }
 
 // sendTo keeps the request for this browser, if it is not kept already, and sends the browser to a

@@ -100,9 +100,7 @@ func CheckClient(c *storage.Client) error {
 		say("A browser app cannot keep a secret: its authentication method is none.")
 	}
 	checkKeys(c, say)
-	if c.SkipConsent && (c.Source == "registration" || c.Source == "cimd") {
-		say("A client that registered itself always asks for consent.")
-	}
+	checkSelfRegistered(c, say)
 	wrong = append(wrong, checkTold(c)...)
 	for _, l := range []struct {
 		what          string

@@ -12,7 +12,7 @@ import (
 
 // discoveryDocument puts the issuer in front of the endpoints of the file that says what we
 // support, and drops what is switched off.
-func discoveryDocument(file []byte, issuer string, signUp bool) ([]byte, error) {
+func discoveryDocument(file []byte, issuer string, signUp, registration bool) ([]byte, error) {
 	var doc map[string]any
 	if err := decodeStrict(file, &doc); err != nil {
 		return nil, err
@@ -33,6 +33,9 @@ func discoveryDocument(file []byte, issuer string, signUp bool) ([]byte, error) 
 	}
 	if prompts, ok := doc["prompt_values_supported"].([]any); ok && !signUp {
 		doc["prompt_values_supported"] = slices.DeleteFunc(prompts, func(p any) bool { return p == "create" })
+	}
+	if !registration {
+		delete(doc, "registration_endpoint")
 	}
 	return json.MarshalIndent(doc, "", "  ")
 }

@@ -35,7 +35,9 @@ type Config struct {
 	Brand    string           // name of the service, for people
 	Metadata []byte           // .well-known/openid-configuration, endpoints relative to the issuer
 	Outbound *outbound.Client // calls addresses that clients name; nil calls public ones only
-	Grace    time.Duration    // how long a rotated refresh token gives its successor again; 0 means 10 s
+	// Registration says who may register clients: RegistrationOff (or ""), RegistrationToken or RegistrationOpen.
+	Registration string
+	Grace        time.Duration // how long a rotated refresh token gives its successor again; 0 means 10 s
 
 	// Keys: how long the next one is published before it signs, how long one signs, how long a
 	// retired one stays published. 0 means 48 h, 90 days, 30 days.
@@ -81,7 +83,7 @@ func New(c Config) (*OAuth, error) {
 	o.keys.Store(&keyring{})
 	o.provider = o.newProvider()
 	var err error
-	if o.discovery, err = discoveryDocument(c.Metadata, c.Issuer, c.Login.SignUpOpen); err != nil {
+	if o.discovery, err = discoveryDocument(c.Metadata, c.Issuer, c.Login.SignUpOpen, o.registrationOffered() == nil); err != nil {
 		return nil, fmt.Errorf("read discovery document: %w", err)
 	}
 	o.etag = etagOf(o.discovery)

@@ -55,13 +55,17 @@ type FormPostPage struct {
 
 // formPost is the Form Post Response Mode: a page that posts itself, and has a button.
 func (o *OAuth) formPost(w http.ResponseWriter, r *http.Request, a *authorization, params url.Values) error {
-	page := FormPostPage{Action: a.dest.uri, Client: a.client.Name}
+	page := FormPostPage{Action: a.dest.uri, Client: a.client.Name, Fields: formFields(params)}
+	return o.Site.Pages.Show(w, r, web.View{Name: "form_post.html", Data: page, FormAction: login.FormActionFor(a.dest.uri)})
+}
+
+func formFields(params url.Values) (fields [][2]string) {
 	for _, name := range []string{"code", "error", "error_description", "state", "iss"} {
 		if params.Has(name) {
-			page.Fields = append(page.Fields, [2]string{name, params.Get(name)})
+			fields = append(fields, [2]string{name, params.Get(name)})
 		}
 	}
-	return o.Site.Pages.Show(w, r, web.View{Name: "form_post.html", Data: page, FormAction: login.FormActionFor(a.dest.uri)})
+	return fields
 }
 
 // answerError sends a protocol error to the client. What is not one is the person's to see: our
@@ -75,5 +79,8 @@ func (o *OAuth) answerError(w http.ResponseWriter, r *http.Request, a *authoriza
 		return err
 	}
 	web.Note(r.Context(), "error", e.Code)
+	if unseen(r, a) {
+		return o.unverified(w, r, a, e)
+	}
 	return o.answer(w, r, a, url.Values{"error": {e.Code}, "error_description": {e.Message}})
 }

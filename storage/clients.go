@@ -161,12 +161,13 @@ func (db *DB) CreateClient(ctx context.Context, c Client, e Event) error {
 }
 
 // UpdateClient stores a client's metadata, secrets and disabled state, if nobody changed it since
-// it was read (ErrConflict otherwise). Disabling ends all its grants.
+// it was read (ErrConflict otherwise). Disabling ends all its grants. A client that registered itself
+// does not expire any more once an operator has taken it up.
 func (db *DB) UpdateClient(ctx context.Context, c Client, now time.Time, e Event) error {
 	err := db.inTx(ctx, "update client "+c.ID, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `
 			update clients
-			set metadata = $3, secrets = $4, disabled_at = $5, updated_at = $6, version = version + 1, origins = $7
+			set metadata = $3, secrets = $4, disabled_at = $5, updated_at = $6, version = version + 1, origins = $7, unused_until = null
 			where id = $1 and version = $2`, c.ID, c.Version, c.ClientMetadata, noneForNil(c.Secrets), c.DisabledAt, now, c.Origins())
 		if err != nil {
 			return err
@@ -202,19 +203,24 @@ func (db *DB) DeleteClient(ctx context.Context, id string, now time.Time, e Even
 		if tag.RowsAffected() == 0 {
 			return pgx.ErrNoRows
 		}
-		if _, err := revokeClientGrants(ctx, tx, id, "client_deleted", now); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, `delete from consents where client_id = $1`, id); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, `delete from trusts where client_id = $1`, id); err != nil {
-			return err
-		}
-		return appendEvent(ctx, tx, e)
+		return endClient(ctx, tx, id, now, e)
 	})
 	db.clients.drop(id)
 	return err
+}
+
+// endClient ends what a client that was just deleted holds.
+func endClient(ctx context.Context, tx pgx.Tx, id string, now time.Time, e Event) error {
+	if _, err := revokeClientGrants(ctx, tx, id, "client_deleted", now); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `delete from consents where client_id = $1`, id); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `delete from trusts where client_id = $1`, id); err != nil {
+		return err
+	}
+	return appendEvent(ctx, tx, e)
 }
 
 // Clients lists clients by id.

@@ -22,13 +22,17 @@ type Consent struct {
 const consentLife = 365 * 24 * time.Hour
 
 // RememberConsent adds scopes and resources to what the person allowed this client before, unless
-// that has expired. All of it counts for a year from then on.
+// that has expired. All of it counts for a year from then on. A client that registered itself is in
+// use from then on: it does not expire.
 func (db *DB) RememberConsent(ctx context.Context, c Consent, e Event) error {
 	if c.Snapshot == nil {
 		c.Snapshot = map[string]any{}
 	}
 	return db.inTx(ctx, "remember consent", func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `
+			with in_use as (
+			  update clients set unused_until = null where id = $2 and unused_until is not null
+			)
 			insert into consents (user_id, client_id, scopes, resources, snapshot, granted_at, expires_at)
 			values ($1, $2, $3, $4, $5, $6, $7)
 			on conflict (user_id, client_id) do update

@@ -54,6 +54,8 @@ func (db *DB) Sweep(ctx context.Context, now time.Time, keep time.Duration, limi
 			  delete from session_clients where session_id in (select id from gone)
 			)
 			delete from sessions where id in (select id from gone)`, now.Add(-keepSessions)),
+		rows(sweepUnused, now),
+		rows(`delete from registration_tokens where id in (select id from registration_tokens where expires_at < $1 limit $2)`, now),
 		rows(`delete from devices where (id, user_id) in (select id, user_id from devices where expires_at < $1 limit $2)`, now),
 		rows(`delete from events where id in (select id from events where at < $1 limit $2)`, now.Add(-keepEvents)),
 		func() (int64, bool, error) { return db.sweepGrants(ctx, now, keep, limit) },

@@ -34,6 +34,7 @@ func pageData() map[string]any {
 		"security.html":    account.SecurityPage{},
 		"signing_out.html": oauth.FramesPage{},
 		"signup.html":      login.SignUpPage{},
+		"unverified.html":  oauth.UnverifiedPage{},
 	}
 }
 

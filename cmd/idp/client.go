@@ -270,6 +270,9 @@ func describeClient(w io.Writer, c storage.Client, secret string) {
 	describeSecrets(row, &c, secret != "", time.Now())
 	row("Name", c.Name)
 	row("Type", c.Type)
+	if c.Source == "registration" {
+		row("Registered", "by itself: nobody here has checked it")
+	}
 	if c.DisabledAt != nil {
 		row("Disabled", c.DisabledAt.Format(time.RFC3339))
 	}

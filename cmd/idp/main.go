@@ -45,22 +45,23 @@ const (
 type commands struct {
 	JSON bool `name:"json" help:"Print JSON, errors included. Its names stay as they are."`
 
-	Dev         devCommand         `cmd:"" help:"Run everything on this machine, to try it out: provider, database, demo app, demo accounts."`
-	Serve       serveCommand       `cmd:"" help:"Run the provider."`
-	Migrate     migrateCommand     `cmd:"" help:"Bring the database schema up to date."`
-	Client      clientCommand      `cmd:"" help:"Look after clients: the apps that people log in to."`
-	Resource    resourceCommand    `cmd:"" help:"Look after resources: the APIs that clients ask tokens for."`
-	Trust       trustCommand       `cmd:"" help:"Look after trusts: platforms whose workloads sign in without a secret."`
-	User        userCommand        `cmd:"" help:"Look after people."`
-	Group       groupCommand       `cmd:"" help:"Look after groups of people."`
-	Keys        keysCommand        `cmd:"" help:"Look after the keys that sign tokens."`
-	Outbox      outboxCommand      `cmd:"" help:"Show which apps could be told of sign-outs, and tell them again."`
-	Test        testCommand        `cmd:"" help:"Act as a strict app against a running provider, through its public address."`
-	Selftest    selftestCommand    `cmd:"" help:"Try a running provider through its public address, promise by promise, with clients and a person made for it and removed again."`
-	Events      eventsCommand      `cmd:"" help:"Show what happened, newest first."`
-	Config      configCommand      `cmd:"" help:"Explain the configuration."`
-	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running provider on this machine whether it is ready; for images without a shell."`
-	Version     versionCommand     `cmd:"" help:"Print the version."`
+	Dev          devCommand          `cmd:"" help:"Run everything on this machine, to try it out: provider, database, demo app, demo accounts."`
+	Serve        serveCommand        `cmd:"" help:"Run the provider."`
+	Migrate      migrateCommand      `cmd:"" help:"Bring the database schema up to date."`
+	Client       clientCommand       `cmd:"" help:"Look after clients: the apps that people log in to."`
+	Resource     resourceCommand     `cmd:"" help:"Look after resources: the APIs that clients ask tokens for."`
+	Trust        trustCommand        `cmd:"" help:"Look after trusts: platforms whose workloads sign in without a secret."`
+	User         userCommand         `cmd:"" help:"Look after people."`
+	Group        groupCommand        `cmd:"" help:"Look after groups of people."`
+	Registration registrationCommand `cmd:"" help:"Look after the registration of clients by themselves."`
+	Keys         keysCommand         `cmd:"" help:"Look after the keys that sign tokens."`
+	Outbox       outboxCommand       `cmd:"" help:"Show which apps could be told of sign-outs, and tell them again."`
+	Test         testCommand         `cmd:"" help:"Act as a strict app against a running provider, through its public address."`
+	Selftest     selftestCommand     `cmd:"" help:"Try a running provider through its public address, promise by promise, with clients and a person made for it and removed again."`
+	Events       eventsCommand       `cmd:"" help:"Show what happened, newest first."`
+	Config       configCommand       `cmd:"" help:"Explain the configuration."`
+	Healthcheck  healthcheckCommand  `cmd:"" help:"Ask a running provider on this machine whether it is ready; for images without a shell."`
+	Version      versionCommand      `cmd:"" help:"Print the version."`
 }
 
 // console is where a command reads and writes.
