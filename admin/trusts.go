@@ -17,7 +17,7 @@ func (a *Admin) CreateTrust(ctx context.Context, t storage.Trust) (storage.Trust
 		return t, err
 	}
 	err := a.DB.CreateTrust(ctx, t, a.trustEvent("trust.created", t))
-	return t, noClient(t.ClientID, taken(fmt.Sprintf("The client %s has %d trusts already, which is the most. Delete one that is not used any more.", t.ClientID, storage.MaxTrusts), err))
+	return t, missing("client", fmt.Sprintf("There is no client %s.", t.ClientID), taken(fmt.Sprintf("The client %s has %d trusts already, which is the most. Delete one that is not used any more.", t.ClientID, storage.MaxTrusts), err))
 }
 
 // checkTrust checks a trust against its client, and gives resources their registered spelling.

@@ -21,13 +21,43 @@ import (
 // client and the same person, so that nothing but the kind can be the reason of a refusal.
 type vault struct {
 	*scene
-	a       *app     // authenticates with a key, and may do everything
-	secret  *app     // authenticates with a secret
-	browser *browser // alice is signed in here
-	bobs    *browser // and bob here; both have consented
-	f       *flow    // of the last code
-	kept    *page    // a request that waits in a third browser, which has this page
-	both    *browser // alice and bob are signed in here, once two has been asked for it
+	a       *app      // authenticates with a key, and may do everything
+	secret  *app      // authenticates with a secret
+	browser *browser  // alice is signed in here
+	bobs    *browser  // and bob here; both have consented
+	f       *flow     // of the last code
+	kept    *page     // a request that waits in a third browser, which has this page
+	both    *browser  // alice and bob are signed in here, once two has been asked for it
+	job     *app      // a workload of the platform, which trusts our own tokens as well; once work has been asked for
+	p       *platform // it runs there
+	api     *app      // exchanges tokens for userinfo; once exchanger has been asked for it
+}
+
+// work is a client that a platform speaks for. An operator has made the mistake to trust the provider
+// itself for it too.
+func (v *vault) work() (*app, *platform) {
+	v.Helper()
+	if v.job == nil {
+		v.job, v.p = v.workload(v), v.platform(v)
+		v.trust(v, v.job, v.p.URL)
+		for _, subject := range []string{"usr_*", "cli_*", "sub_*"} {
+			v.trust(v, v.job, v.issuer, func(t *storage.Trust) { t.Subject, t.Reusable = subject, true })
+		}
+	}
+	return v.job, v.p
+}
+
+// exchanger is a client that is sent tokens as if it were our userinfo endpoint, and exchanges them.
+func (v *vault) exchanger() *app {
+	v.Helper()
+	if v.api == nil {
+		v.api = v.world.app(v, storage.ClientMachine, func(c *storage.Client) {
+			c.GrantTypes, c.Scopes = []string{exchangeGrant}, []string{"openid"}
+		})
+		v.updateClient(v, v.api, func(c *storage.Client) { c.Audience = []string{v.issuer} })
+		v.allow(v, v.api, v.issuer, v.issuer, "openid")
+	}
+	return v.api
 }
 
 // two is a browser with a session put aside.
@@ -80,8 +110,8 @@ var artefacts = []artefact{
 	}, func(v *vault, value string) bool { return v.f.exchange(value).status == 200 }},
 	{"refresh token", []string{"refresh_token", "introspection", "revocation"}, func(v *vault) string { return v.tokens().refresh() },
 		func(v *vault, value string) bool { return v.a.refresh(value).status == 200 }},
-	{"opaque access token", []string{"bearer", "posted bearer", "introspection", "revocation"}, func(v *vault) string { return v.tokens().access() }, userinfoWorks},
-	{"JWT access token", []string{"bearer", "posted bearer", "introspection", "revocation"}, func(v *vault) string {
+	{"opaque access token", []string{"bearer", "posted bearer", "introspection", "revocation", "subject token"}, func(v *vault) string { return v.tokens().access() }, userinfoWorks},
+	{"JWT access token", []string{"bearer", "posted bearer", "introspection", "revocation", "subject token"}, func(v *vault) string {
 		return v.tokens(func(c *storage.Client) { c.AccessTokenFormat = "jwt" }).access()
 	}, userinfoWorks},
 	{"ID token", []string{"hint at authorize", "hint at logout"}, func(v *vault) string { return v.tokens().text("id_token") },
@@ -115,6 +145,13 @@ var artefacts = []artefact{
 	}, func(*vault, string) bool { return true }},
 	{"client assertion", []string{"client_assertion"}, func(v *vault) string { return v.a.key.assertion(v, v.a.ID, v.issuer, nil) },
 		func(v *vault, value string) bool { return places["client_assertion"](v, value) }},
+	{"assertion of a workload", []string{"assertion"}, func(v *vault) string {
+		_, p := v.work()
+		return p.tells(v, v.world, nil)
+	}, func(v *vault, value string) bool { return places["assertion"](v, value) }},
+	{"exchanged access token", []string{"bearer", "posted bearer", "subject token"}, func(v *vault) string {
+		return v.exchanger().swap(v.tokens().access(), v.issuer).ok().access()
+	}, userinfoWorks},
 	{"client secret", []string{"client_secret"}, func(v *vault) string { return v.secret.secret },
 		func(v *vault, value string) bool { return places["client_secret"](v, value) }},
 	{"request object", []string{"request object"}, func(v *vault) string {
@@ -241,6 +278,13 @@ var places = map[string]func(v *vault, value string) bool{
 		form := assertionForm(value)
 		form.Set("client_id", v.a.ID)
 		return v.post(v, "/token", nil, form).status == 200
+	},
+	"assertion": func(v *vault, value string) bool {
+		job, _ := v.work()
+		return job.bear(value).status == 200
+	},
+	"subject token": func(v *vault, value string) bool {
+		return v.exchanger().swap(value, v.issuer).status == 200
 	},
 	"client_secret": func(v *vault, value string) bool {
 		header := "Basic " + base64.StdEncoding.EncodeToString([]byte(v.secret.ID+":"+url.QueryEscape(value)))

@@ -454,7 +454,7 @@ func otherGrants(s *scene) {
 	a := s.m2m1()
 	a.token(clientCredentials).ok()
 	s.nothing(func() {
-		for _, grant := range []string{"password", "implicit", "urn:ietf:params:oauth:grant-type:token-exchange", "urn:ietf:params:oauth:grant-type:saml2-bearer", "authorization_code refresh_token", "CLIENT_CREDENTIALS"} {
+		for _, grant := range []string{"password", "implicit", "urn:ietf:params:oauth:grant-type:saml2-bearer", "authorization_code refresh_token", "CLIENT_CREDENTIALS"} {
 			r := a.token(url.Values{"grant_type": {grant}, "username": {"alice"}, "password": {s.arena.alice.Password}, "assertion": {"x"}})
 			s.refused(grant, r, 400, "unsupported_grant_type") // so a password is never looked at
 		}
@@ -472,6 +472,7 @@ func notThisClients(s *scene) {
 	s.nothing(func() {
 		s.refused("a public client", public.token(clientCredentials), 400, "unauthorized_client")
 		s.refused("a machine with a code", f.as(machine).exchange(code), 400, "unauthorized_client", "invalid_grant")
+		s.refused("a machine's exchange", machine.token(url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"}, "subject_token": {"idp_at_x"}}), 400, "unauthorized_client")
 		s.refused("a machine's assertion", machine.token(url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"}, "assertion": {"x.y.z"}}), 400, "unauthorized_client")
 		s.refused("a machine's refresh", machine.refresh("idp_rt_x"), 400, "unauthorized_client", "invalid_grant")
 	})

@@ -59,7 +59,7 @@ func metadataNamesAllEndpointsByWholeAddresses(t *testing.T, w *world) { // conf
 func metadataOffersTheCodeFlowWithS256Alone(t *testing.T, w *world) { // conformance 3, 11, 115
 	_, list := w.metadata(t)
 	for name, want := range map[string][]string{
-		"response_types_supported": {"code"}, "code_challenge_methods_supported": {"S256"}, "grant_types_supported": {"authorization_code", "refresh_token", "client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer", deviceGrantType},
+		"response_types_supported": {"code"}, "code_challenge_methods_supported": {"S256"}, "grant_types_supported": {"authorization_code", "refresh_token", "client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer", "urn:ietf:params:oauth:grant-type:token-exchange", deviceGrantType},
 	} {
 		if got := list(name); !slices.Equal(got, want) {
 			t.Errorf("%s = %v, want %v", name, got, want)

@@ -92,6 +92,9 @@ func CheckClient(c *storage.Client) error {
 		if slices.Contains(c.GrantTypes, "client_credentials") {
 			say("A public client cannot use client_credentials: it has nothing to authenticate with.")
 		}
+		if slices.Contains(c.GrantTypes, grantExchange) {
+			say("A public client cannot exchange tokens: anybody who has a token could do it in its name.")
+		}
 		if c.KeepRefreshToken || c.PKCEOptional || c.IntrospectAll {
 			say("A public client must rotate refresh tokens, must use PKCE and cannot introspect.")
 		}

@@ -43,7 +43,7 @@ func (o *OAuth) newProvider() fosite.OAuth2Provider {
 	idTokenOnRefresh := &openid.OpenIDConnectRefreshHandler{IDTokenHandleHelper: helper, Config: cfg}
 	cfg.authorize = fosite.AuthorizeEndpointHandlers{code}
 	// The order counts: ID tokens carry a hash of the access token.
-	cfg.token = fosite.TokenEndpointHandlers{code, refresh, client, assertionGrant{o}, deviceGrant{o}, idToken, idTokenOnRefresh}
+	cfg.token = fosite.TokenEndpointHandlers{code, refresh, client, assertionGrant{o}, exchangeGrant{o}, deviceGrant{o}, idToken, idTokenOnRefresh}
 	return fosite.NewOAuth2Provider(st, cfg)
 }
 

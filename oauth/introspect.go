@@ -3,6 +3,7 @@ package oauth
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"mime"
 	"net/http"
@@ -29,6 +30,8 @@ type introspection struct {
 	ID        string   `json:"jti,omitempty"`
 	AuthTime  int64    `json:"auth_time,omitempty"`
 	ACR       string   `json:"acr,omitempty"`
+
+	Actor json.RawMessage `json:"act,omitempty"` // who acts for the subject (RFC 8693, 4.1)
 }
 
 // Introspect tells a client that authenticates whether a token counts (RFC 7662): its own, those
@@ -140,7 +143,7 @@ func (o *OAuth) mayIntrospect(c *storage.Client, t *presented) bool {
 }
 
 func (o *OAuth) describeGrant(g *storage.GrantFacts, scopes []string) introspection {
-	a := introspection{Active: true, Issuer: o.Issuer, Subject: g.Subject, ClientID: g.ClientID, Scope: joinScopes(scopes), ACR: g.ACR}
+	a := introspection{Active: true, Issuer: o.Issuer, Subject: g.Subject, ClientID: g.ClientID, Scope: joinScopes(scopes), ACR: g.ACR, Actor: g.Actor}
 	if g.User != nil && slices.Contains(scopes, "profile") {
 		a.Username = g.User.Username
 	}

@@ -93,6 +93,8 @@ type accessClaims struct {
 	AuthTime int64    `json:"auth_time,omitempty"`
 	ACR      string   `json:"acr,omitempty"`
 	AMR      []string `json:"amr,omitempty"`
+
+	Actor json.RawMessage `json:"act,omitempty"` // who acts for the subject (RFC 8693, 4.1)
 }
 
 // audience is written as a string when it has one member.
@@ -123,7 +125,7 @@ func (o *OAuth) accessTokenClaims(u *unit, number uint32, now, expires time.Time
 	g := u.grant
 	c := accessClaims{
 		Issuer: o.Issuer, Subject: g.Subject, Audience: slices.Clone(u.resources), ClientID: g.ClientID,
-		Expires: expires.Unix(), IssuedAt: now.Unix(), ID: tokenID(g.ID, number), Scope: joinScopes(u.scopes), ACR: g.ACR, AMR: g.AMR,
+		Expires: expires.Unix(), IssuedAt: now.Unix(), ID: tokenID(g.ID, number), Scope: joinScopes(u.scopes), ACR: g.ACR, AMR: g.AMR, Actor: g.Actor,
 	}
 	if g.AuthTime != nil {
 		c.AuthTime = g.AuthTime.Unix()

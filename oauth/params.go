@@ -26,11 +26,12 @@ var paramLimits = map[string]int{
 	"code": 512, "device_code": 512, "user_code": 64, "refresh_token": 512, "grant_type": 128, "client_secret": 1024, "client_assertion": maxJWT,
 	"client_assertion_type": 128, "token": maxJWT, "token_type_hint": 64, "resource": 2048,
 	"post_logout_redirect_uri": 2048, "logout_hint": 320, "request": maxJWT, "request_uri": 2048, "registration": 2048,
-	"access_token": maxJWT, "assertion": maxJWT, "claims": 8192,
+	"access_token": maxJWT, "assertion": maxJWT,
+	"subject_token": maxJWT, "subject_token_type": 128, "actor_token": maxJWT, "actor_token_type": 128, "requested_token_type": 128, "audience": 2048, "claims": 8192,
 }
 
-// repeatable parameters may stand several times (RFC 8707, 2).
-var repeatable = map[string]bool{"resource": true}
+// repeatable parameters may stand several times (RFC 8707, 2; RFC 8693, 2.1).
+var repeatable = map[string]bool{"resource": true, "audience": true}
 
 const maxFields = 100
 

@@ -67,7 +67,7 @@ func (o *OAuth) Token(w http.ResponseWriter, r *http.Request) error {
 }
 
 // grantTypes are what clients may be registered for, and send.
-var grantTypes = []string{"authorization_code", "refresh_token", "client_credentials", grantJWTBearer, grantDeviceCode}
+var grantTypes = []string{"authorization_code", "refresh_token", "client_credentials", grantJWTBearer, grantExchange, grantDeviceCode}
 
 // refused says that a request failed by what its client is registered for.
 func refused(err error) bool {
@@ -83,6 +83,8 @@ type tokenAnswer struct {
 	RefreshToken string `json:"refresh_token,omitempty"`
 	IDToken      string `json:"id_token,omitempty"`
 	Scope        string `json:"scope"`
+
+	IssuedTokenType string `json:"issued_token_type,omitempty"` // of an exchange (RFC 8693, 2.2.1)
 
 	// With a refresh token (draft-ietf-oauth-refresh-token-expiration): how long it may lie unused,
 	// and what is left of the authorization, in seconds.
@@ -113,6 +115,9 @@ func (o *OAuth) grantTokens(r *http.Request, u *unit) (tokenAnswer, error) {
 	}
 	web.Note(ctx, "user_id", u.grant.UserID)
 	answer := tokenAnswer{AccessToken: u.accessToken, TokenType: "Bearer", ExpiresIn: int64(u.expiresIn / time.Second), Scope: joinScopes(u.scopes)}
+	if u.change == changeExchanged {
+		answer.IssuedTokenType = accessTokenType
+	}
 	answer.RefreshToken, _ = resp.GetExtra("refresh_token").(string)
 	answer.IDToken, _ = resp.GetExtra("id_token").(string)
 	if answer.RefreshToken != "" && u.facts != nil && u.idleExpires != nil {

@@ -49,6 +49,7 @@ const (
 	changeRotate
 	changeTouch
 	changeTrusted
+	changeExchanged
 )
 
 type unitKey struct{}
@@ -116,6 +117,12 @@ func (u *unit) flush(ctx context.Context, o *OAuth) error {
 		spent, err := o.DB.InsertTrustedGrant(ctx, g, u.trust, u.client.Version, u.once, u.told)
 		if err == nil && spent {
 			return invalidAssertion("it was used before")
+		}
+		return err
+	case changeExchanged:
+		allowed, err := o.DB.InsertExchangedGrant(ctx, g, u.client.Version, u.told)
+		if err == nil && !allowed {
+			return invalidSubject("its person may not use this client")
 		}
 		return err
 	}

@@ -220,6 +220,9 @@ func endClient(ctx context.Context, tx pgx.Tx, id string, now time.Time, e Event
 	if _, err := tx.Exec(ctx, `delete from trusts where client_id = $1`, id); err != nil {
 		return err
 	}
+	if _, err := tx.Exec(ctx, `delete from exchanges where client_id = $1 or subject_client = $1`, id); err != nil {
+		return err
+	}
 	return appendEvent(ctx, tx, e)
 }
 

@@ -48,6 +48,11 @@ type Grant struct {
 	RevokedAt     *time.Time
 	RevokeReason  string
 	RuleID        string // the trust or exchange rule it was made by; written, not read
+
+	// Of a grant of an exchanged token (RFC 8693).
+	Parents      []uuid.UUID     // the grants it hangs on, the first of all first
+	ParentTokens []int64         // numbers of their tokens that were exchanged
+	Actor        json.RawMessage // the act claim; nil for none
 }
 
 // Facts is all that decides an authorization request, read in one statement.
@@ -161,13 +166,14 @@ type GrantFacts struct {
 	SessionIdles   *time.Time // when that session ends without further use
 	tokenRevoked   bool
 	mayUse         bool
+	parentDead     bool
 }
 
 // Alive says whether tokens may be derived from the grant, and count, at this moment: the one
 // choke point behind every endpoint.
 func (g *GrantFacts) Alive(now time.Time) bool {
 	switch {
-	case g.State != GrantActive, !now.Before(g.ExpiresAt), g.ClientVersion == 0, g.ClientDisabled, g.tokenRevoked:
+	case g.State != GrantActive, !now.Before(g.ExpiresAt), g.ClientVersion == 0, g.ClientDisabled, g.tokenRevoked, g.parentDead:
 		return false
 	case g.UserID != "" && (g.User == nil || g.User.State != UserActive || !g.mayUse):
 		return false
@@ -220,7 +226,8 @@ func (db *DB) GrantFacts(ctx context.Context, id uuid.UUID, number int64, caller
 		  g.redirect_uri, g.code_challenge, g.seed, g.offline, g.state, g.generation, g.token_key, g.rotated_at, g.code_failures,
 		  g.code_expires_at, g.idle_expires_at, g.expires_at, g.created_at, g.revoked_at, g.revoke_reason,
 		  coalesce(c.version, 0), c.disabled_at is not null, `+userColumns+`,
-		  s.expires_at, s.idle_expires_at, t.number is not null, coalesce(k.version, 0), (select version from catalog where id = 1), `+groupClaims+`, `+mayUse+`
+		  s.expires_at, s.idle_expires_at, t.number is not null, coalesce(k.version, 0), (select version from catalog where id = 1), `+groupClaims+`, `+mayUse+`,
+		  g.parents, g.parent_tokens, g.actor, `+parentDead+`
 		from grants g
 		left join clients c on c.id = g.client_id
 		left join clients k on k.id = $4
@@ -232,7 +239,8 @@ func (db *DB) GrantFacts(ctx context.Context, id uuid.UUID, number int64, caller
 		append(append([]any{&g.ID, &g.Kind, &g.ClientID, &userID, &g.SessionID, &g.Subject, &g.Scopes, &g.Resources, &g.Claims, &g.AuthTime, &g.ACR, &g.AMR, &g.Nonce,
 			&g.RedirectURI, &g.CodeChallenge, &g.Seed, &g.Offline, &g.State, &g.Generation, &g.TokenKey, &g.RotatedAt, &g.CodeFailures,
 			&g.CodeExpiresAt, &g.IdleExpiresAt, &g.ExpiresAt, &g.CreatedAt, &g.RevokedAt, &g.RevokeReason,
-			&g.ClientVersion, &g.ClientDisabled}, u.fields()...), &g.SessionEnds, &g.SessionIdles, &g.tokenRevoked, &g.CallerVersion, &g.CatalogVersion, &g.Groups, &g.mayUse)...)
+			&g.ClientVersion, &g.ClientDisabled}, u.fields()...), &g.SessionEnds, &g.SessionIdles, &g.tokenRevoked, &g.CallerVersion, &g.CatalogVersion, &g.Groups, &g.mayUse,
+			&g.Parents, &g.ParentTokens, &g.Actor, &g.parentDead)...)
 	if err != nil {
 		return nil, err
 	}

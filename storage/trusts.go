@@ -176,21 +176,3 @@ func (db *DB) InsertTrustedGrant(ctx context.Context, g *Grant, t *Trust, client
 	})
 	return spent, err
 }
-
-// insertOwnGrant stores a grant that was made by a rule, without a session.
-func insertOwnGrant(ctx context.Context, tx pgx.Tx, g *Grant) error {
-	_, err := tx.Exec(ctx, `
-		insert into grants (id, kind, client_id, user_id, subject, scopes, resources, auth_time, acr, amr, seed, state, token_key, expires_at, created_at, rule_id)
-		values ($1, $2, $3, nullif($4, ''), $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
-		g.ID, g.Kind, g.ClientID, g.UserID, g.Subject, g.Scopes, noneForNil(g.Resources), g.AuthTime, g.ACR, noneForNil(g.AMR), g.Seed, g.State,
-		g.TokenKey, g.ExpiresAt, g.CreatedAt, g.RuleID)
-	return err
-}
-
-func revokeRuleGrants(ctx context.Context, tx pgx.Tx, ruleID, reason string, now time.Time) error {
-	_, err := tx.Exec(ctx, `
-		update grants
-		set state = 'revoked', revoked_at = $2, revoke_reason = $3
-		where rule_id = $1 and rule_id <> '' and state <> 'revoked'`, ruleID, now, reason)
-	return err
-}

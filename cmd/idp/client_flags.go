@@ -23,7 +23,7 @@ type clientFlags struct {
 	RedirectURI           []string       `name:"redirect-uri" sep:"none" placeholder:"URI" help:"Where the app takes the answer; repeat for several. Replaces all."`
 	PostLogoutRedirectURI []string       `name:"post-logout-redirect-uri" sep:"none" placeholder:"URI" help:"Where the app is after sign-out; repeat for several. Replaces all; \"\" clears."`
 	Scope                 *string        `name:"scope" placeholder:"SCOPES" help:"Scopes the app may ask for, separated by spaces."`
-	GrantType             []string       `name:"grant-type" placeholder:"GRANT" help:"Grants the app may use: authorization_code, refresh_token, client_credentials, urn:ietf:params:oauth:grant-type:jwt-bearer, urn:ietf:params:oauth:grant-type:device_code. Replaces all."`
+	GrantType             []string       `name:"grant-type" placeholder:"GRANT" help:"Grants the app may use: authorization_code, refresh_token, client_credentials, urn:ietf:params:oauth:grant-type:jwt-bearer, urn:ietf:params:oauth:grant-type:token-exchange, urn:ietf:params:oauth:grant-type:device_code. Replaces all."`
 	AuthMethod            *string        `name:"auth-method" placeholder:"METHOD" help:"client_secret_basic, client_secret_post, private_key_jwt or none."`
 	AuthSigningAlg        *string        `name:"auth-signing-alg" placeholder:"ALG" help:"Only algorithm accepted of its assertions."`
 	JWKS                  *string        `name:"jwks" placeholder:"FILE" help:"Its public keys as a JWK set; - reads standard input; \"\" clears."`

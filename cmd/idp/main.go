@@ -51,6 +51,7 @@ type commands struct {
 	Client       clientCommand       `cmd:"" help:"Look after clients: the apps that people log in to."`
 	Resource     resourceCommand     `cmd:"" help:"Look after resources: the APIs that clients ask tokens for."`
 	Trust        trustCommand        `cmd:"" help:"Look after trusts: platforms whose workloads sign in without a secret."`
+	Exchange     exchangeCommand     `cmd:"" help:"Look after token exchange: APIs that act for people at other APIs."`
 	User         userCommand         `cmd:"" help:"Look after people."`
 	Group        groupCommand        `cmd:"" help:"Look after groups of people."`
 	Registration registrationCommand `cmd:"" help:"Look after the registration of clients by themselves."`
