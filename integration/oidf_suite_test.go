@@ -99,11 +99,14 @@ func (s *oidf) endpoint(t testing.TB, name string) string {
 }
 
 // startTLS runs a provider as start does, but serves https.
-func startTLS(t testing.TB) *world {
+func startTLS(t testing.TB, change ...func(*world)) *world {
 	t.Helper()
 	server := httptest.NewUnstartedServer(nil)
 	w := &world{clock: &clock{}, replicas: []string{server.Listener.Addr().String()}}
 	w.issuer = "https://" + w.replicas[0]
+	for _, f := range change {
+		f(w)
+	}
 	w.open(t)
 	srv, err := idp.New(context.Background(), w.config(), idp.Options{Log: testLog(t), Now: w.clock.now})
 	if err != nil {

@@ -117,6 +117,10 @@ var pages = []struct {
 		b.signIn(person(b.t))
 		b.wait("#api-0")
 	}},
+	{"unverified", false, func(b *tab) {
+		b.open(server(b.t).Issuer + "/authorize?" + url.Values{"client_id": {registered(b.t)}, "response_type": {"code"}, "scope": {"nope"}, "state": {"s"}}.Encode())
+		b.wait("#continue")
+	}},
 	{"barred", false, func(b *tab) {
 		client := strings.ToLower("club-" + rand.Text()[:10])
 		operate(b.t, "group", "create", client)
@@ -270,6 +274,23 @@ func operate(t testing.TB, args ...string) {
 	if _, err := server(t).Run(context.Background(), "", append(args, "--json")...); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// registered is the id of a client that registered itself.
+func registered(t testing.TB) string {
+	t.Helper()
+	resp, err := http.Post(server(t).Issuer+"/register", "application/json", strings.NewReader(`{"client_name": "Super Helper", "redirect_uris": ["https://helper.example/callback"]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		ID string `json:"client_id"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || resp.StatusCode != http.StatusCreated {
+		t.Fatalf("the registration: %d %v", resp.StatusCode, err)
+	}
+	return answer.ID
 }
 
 func TestEveryPageFitsItsScreenAndIsAccessible(t *testing.T) {

@@ -337,3 +337,21 @@ test("max_age brings an auth_time that openid-client believes", async () => {
   const fresh = await oidc.refreshTokenGrant(config, tokens.refresh_token);
   if (fresh.id_token) assert.equal(fresh.claims().auth_time, tokens.claims().auth_time);
 });
+
+test("an app registers itself, and people sign in to it", async () => {
+  const redirect = "http://127.0.0.1:9/callback";
+  const config = await oidc.dynamicClientRegistration(
+    new URL(dev.issuer),
+    { client_name: "Node registers itself", redirect_uris: [redirect], grant_types: ["authorization_code", "refresh_token"], token_endpoint_auth_method: "client_secret_post" },
+    undefined,
+    { execute: [oidc.allowInsecureRequests, oidc.enableNonRepudiationChecks], timeout: 30 },
+  );
+  const metadata = config.clientMetadata();
+  assert.ok(metadata.client_id && metadata.client_secret);
+  assert.equal(metadata.client_secret_expires_at, 0);
+  assert.ok(metadata.registration_client_uri.startsWith(dev.issuer + "/register/"));
+  const tokens = await logIn(config, redirect, { scope: "openid profile" });
+  assert.equal(tokens.claims().aud, metadata.client_id);
+  const answer = await fetch(metadata.registration_client_uri, { method: "DELETE", headers: { authorization: `Bearer ${metadata.registration_access_token}` } });
+  assert.equal(answer.status, 204);
+});
