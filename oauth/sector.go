@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -97,7 +98,9 @@ func listedInSector(ctx context.Context, c *storage.Client, fetch func(ctx conte
 	}
 	body, err := fetch(ctx, c.SectorURI)
 	if err != nil {
-		return &web.Error{Status: http.StatusUnprocessableEntity, Code: "invalid_client_metadata", Err: err,
+		// The cause as text only: a network that fails here is the sector's, and must not be taken for the
+		// database's.
+		return &web.Error{Status: http.StatusUnprocessableEntity, Code: "invalid_client_metadata", Err: errors.New(err.Error()),
 			Message: fmt.Sprintf("The sector identifier URI %s cannot be fetched: %v.", c.SectorURI, err)}
 	}
 	var listed []string
