@@ -50,7 +50,10 @@ func TestTheTokenEndpointTakesOnlyAForm(t *testing.T) { // A-050; traps P11f, P2
 	}
 	f.exchange(code).ok() // none of that consumed it
 	a.token(url.Values{"grant_type": {"password"}, "username": {"ada"}, "password": {ada.Password}}).fails(400, "unsupported_grant_type")
-	a.token(url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"}}).fails(400, "unsupported_grant_type")
+	a.token(url.Values{"grant_type": {"urn:openid:params:grant-type:ciba"}}).fails(400, "unsupported_grant_type")
+	for _, grant := range []string{"jwt-bearer", "token-exchange", "device_code"} { // offered, and off unless a client lists it
+		a.token(url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:" + grant}}).fails(400, "unauthorized_client")
+	}
 	a.token(url.Values{"grant_type": {"authorization_code refresh_token"}}).fails(400, "unsupported_grant_type")
 	a.token(url.Values{"grant_type": {"client_credentials"}}).fails(400, "unauthorized_client")
 	a.token(url.Values{"grant_type": {"authorization_code"}}).fails(400, "invalid_request")
