@@ -207,15 +207,22 @@ func TestSelftestPassesBelowAPathAndWithoutTLS(t *testing.T) {
 func TestAnInterruptedSelftestLeavesNothingBehind(t *testing.T) {
 	f := startFront(t)
 	cmd := f.command(t, "selftest")
+	started := make(chan *os.Process, 1)
 	var once atomic.Bool
 	f.fault.Store(&fault{request: func(r *http.Request) {
 		if r.URL.Path == "/par" && once.CompareAndSwap(false, true) { // in the midst of it
-			cmd.Process.Signal(syscall.SIGTERM)
+			(<-started).Signal(syscall.SIGTERM)
 		}
 	}})
-	out, err := cmd.CombinedOutput()
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	started <- cmd.Process
+	err := cmd.Wait()
 	if code := cmd.ProcessState.ExitCode(); code != 1 || !once.Load() {
-		t.Errorf("exit code %d, %v\n%s", code, err, out)
+		t.Errorf("exit code %d, %v\n%s", code, err, out.String())
 	}
 	f.nothingLeft(t)
 }
